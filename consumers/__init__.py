@@ -1,0 +1,1 @@
+"""KFC: takes requests off the queue, has Retina embed them, and writes the archive."""

@@ -1,0 +1,49 @@
+"""Structured logs: an event name and fields, one line an event, on standard error.
+
+Never log a secret, a vector or an input's content; a key's printed form is fine.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+logger = structlog.stdlib.get_logger
+
+
+def configure(*, level: str, form: str, process: str) -> None:
+    """Set up logging of this process; called once, by its entry point.
+
+    Args:
+        level: a level of the logging module, such as `info`.
+        form: `json`, or `console` for people.
+        process: name that each line carries, such as `gateway`.
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=process)

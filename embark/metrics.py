@@ -1,0 +1,133 @@
+"""Every metric of the platform, in one place, each with a sentence.
+
+Several processes of one machine share these through prometheus_client's multiprocess folder
+(`PROMETHEUS_MULTIPROC_DIR`, set by the process that starts them); without it each process counts
+for itself. docs/metrics.md is checked against this module.
+"""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+_LATENCY_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_BATCH_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+
+LOOKUP_ITEMS = Counter(
+    "embark_lookup_items_total",
+    "Items answered by lookups, by model and status (hit, oov, failed).",
+    ["model", "status"],
+)
+LOOKUP_REQUESTS = Histogram(
+    "embark_http_request_seconds",
+    "Time to answer an HTTP request, by endpoint and status code.",
+    ["endpoint", "status"],
+    buckets=_LATENCY_SECONDS,
+)
+LOOKUP_BATCH = Histogram(
+    "embark_lookup_batch_items", "Items in one lookup request.", buckets=_BATCH_ITEMS
+)
+ARCHIVE_READ = Histogram(
+    "embark_archive_read_seconds",
+    "Time to read one batch from the archive, checked and decoded.",
+    buckets=_LATENCY_SECONDS,
+)
+ARCHIVE_ERRORS = Counter(
+    "embark_archive_errors_total", "Archive calls that failed, by operation.", ["operation"]
+)
+LATE_ITEMS = Counter(
+    "embark_archive_late_items_total",
+    "Items answered as OOV because the archive was late or down, by model.",
+    ["model"],
+)
+CORRUPT_RECORDS = Counter(
+    "embark_corrupt_records_total",
+    "Stored records refused by their checksum and asked for again, by model.",
+    ["model"],
+)
+MISSES = Counter(
+    "embark_misses_total",
+    "Missing items, by what became of them: queued, in_flight (queued before), dropped (buffer "
+    "full), failed (queue unavailable).",
+    ["outcome"],
+)
+MISS_BUFFER = Gauge(
+    "embark_miss_buffer_items",
+    "Misses that wait in the gateway to be written to the queue.",
+    multiprocess_mode="livesum",
+)
+QUEUE_DEPTH = Gauge(
+    "embark_queue_depth",
+    "Requests in the queue, delivered and not acknowledged ones included, by lane.",
+    ["lane"],
+    multiprocess_mode="livemostrecent",
+)
+QUEUE_OLDEST = Gauge(
+    "embark_queue_oldest_seconds",
+    "Age of the oldest request in the queue, by lane.",
+    ["lane"],
+    multiprocess_mode="livemostrecent",
+)
+CONSUMED = Counter(
+    "embark_consumed_total",
+    "Requests that consumers finished with, by model and outcome (embedded, known, failed, "
+    "retried, deferred, dead).",
+    ["model", "outcome"],
+)
+FAILURES = Counter("embark_failures_total", "Inputs remembered as failed, by reason.", ["reason"])
+FETCHES = Histogram(
+    "embark_fetch_seconds",
+    "Time to fetch an image by URL, by outcome (ok or the reason).",
+    ["outcome"],
+    buckets=_LATENCY_SECONDS,
+)
+INFERENCE = Histogram(
+    "embark_inference_seconds",
+    "Time of one inference request to Retina, by model and outcome (ok, rejected, unavailable).",
+    ["model", "outcome"],
+    buckets=_LATENCY_SECONDS,
+)
+INFERENCE_BATCH = Histogram(
+    "embark_inference_batch_items",
+    "Items in one inference request to Retina, by model.",
+    ["model"],
+    buckets=_BATCH_ITEMS,
+)
+IN_FLIGHT = Gauge(
+    "embark_consumer_in_flight",
+    "Requests that consumers have taken and not finished.",
+    multiprocess_mode="livesum",
+)
+AGE_AT_ARCHIVE = Histogram(
+    "embark_request_age_seconds",
+    "Time from the queueing of a request to its record being in the archive, by lane.",
+    ["lane"],
+    buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800),
+)
+
+
+def exposition() -> bytes:
+    """Return all metrics in Prometheus' text format, of every process that shares the folder."""
+    folder = os.environ.get(SHARED_FOLDER)
+    if folder is None:
+        return generate_latest()
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def forget_process(pid: int) -> None:
+    """Drop the live gauges of a process that has ended."""
+    folder = os.environ.get(SHARED_FOLDER)
+    if folder is not None:
+        multiprocess.mark_process_dead(pid, path=folder)  # type: ignore[no-untyped-call]

@@ -1,0 +1,162 @@
+"""The catalogue: what is known about each model, stated once by `embark export`, read by all.
+
+Facts live in `<repository>/<model>/<version>/embark.json`, beside the files that Triton serves;
+they never change once written. The live version of a model is its highest. Not for building
+models (`export`) and not for calling them (`embark.retina`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from embark.errors import ConfigurationError, NotFound
+from embark.inputs import Modality
+
+FACTS_FILE = "embark.json"
+OOV_FILE = "oov.npy"
+
+Vector = npt.NDArray[np.floating[Any]]
+
+
+class ModelFacts(BaseModel):
+    """The content of `embark.json`: one generation of one model.
+
+    Attributes:
+        name: public model name.
+        modality: what it embeds.
+        dimension: length of its vectors.
+        dtype: type that the archive stores, `float16` or `float32`.
+        generation: 16 hexadecimal characters; digest of weights, preprocessing and dtype.
+        version: Triton version number that serves this generation.
+        max_batch_size: most items in one inference request.
+        weights: where the weights come from, in words for people.
+        recipe: digest of what went into the export, to tell whether it is out of date.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
+    modality: Modality
+    dimension: int = Field(ge=1, le=65535)
+    dtype: str = Field(pattern=r"^float(16|32)$")
+    generation: str = Field(pattern=r"^[0-9a-f]{16}$")
+    version: int = Field(ge=1)
+    max_batch_size: int = Field(ge=1)
+    weights: str
+    recipe: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """One generation of a model with its out-of-vocabulary vector.
+
+    Attributes:
+        facts: see `ModelFacts`.
+        oov: out-of-vocabulary vector, shape (dimension,), of the stored dtype, read-only.
+    """
+
+    facts: ModelFacts
+    oov: Vector = field(repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """Public model name."""
+        return self.facts.name
+
+    @property
+    def generation(self) -> str:
+        """Generation whose vectors this model gives."""
+        return self.facts.generation
+
+
+class Catalogue(Mapping[str, Model]):
+    """The live generation of every model, by name."""
+
+    def __init__(self, models: Mapping[str, Model]) -> None:
+        self._models = dict(sorted(models.items()))
+
+    def __getitem__(self, name: str) -> Model:
+        """Return a model.
+
+        Raises:
+            NotFound: no model has this name; the message lists those that exist.
+        """
+        try:
+            return self._models[name]
+        except KeyError:
+            known = ", ".join(self._models) or "none"
+            raise NotFound(
+                f"no model is named {name!r}; the models are: {known}", code="unknown_model"
+            ) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._models
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+
+def load_catalogue(repository: Path) -> Catalogue:
+    """Read the live generation of every exported model below `repository`.
+
+    Raises:
+        ConfigurationError: the folder is missing, holds no exported model, or facts are invalid.
+    """
+    models = {}
+    folders = sorted(repository.iterdir()) if repository.is_dir() else []
+    for folder in folders:
+        versions = exported_versions(folder)
+        if versions:
+            model = _load_model(folder / str(max(versions)))
+            models[model.name] = model
+    if not models:
+        raise ConfigurationError(
+            f"no exported model in {repository}; run `embark export --all --output {repository}`"
+        )
+    return Catalogue(models)
+
+
+def exported_versions(folder: Path) -> list[int]:
+    """Return the version numbers below a model's folder whose export is complete."""
+    return sorted(
+        int(path.parent.name)
+        for path in folder.glob(f"*/{FACTS_FILE}")
+        if path.parent.name.isdecimal()
+    )
+
+
+def _load_model(folder: Path) -> Model:
+    path = folder / FACTS_FILE
+    try:
+        facts = ModelFacts.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ConfigurationError(f"{path} is not a valid model description: {error}") from error
+    if facts.name != folder.parent.name or str(facts.version) != folder.name:
+        raise ConfigurationError(
+            f"{path} describes {facts.name} version {facts.version}; it was moved or renamed"
+        )
+    return Model(facts, _load_oov(folder, facts))
+
+
+def _load_oov(folder: Path, facts: ModelFacts) -> Vector:
+    path = folder / OOV_FILE
+    if path.exists():
+        oov = np.load(path, allow_pickle=False).astype(facts.dtype)
+    else:
+        oov = np.zeros(facts.dimension, facts.dtype)
+    if oov.shape != (facts.dimension,):
+        raise ConfigurationError(
+            f"{path} has shape {oov.shape}; {facts.name} needs ({facts.dimension},)"
+        )
+    oov.flags.writeable = False
+    return oov

@@ -1,0 +1,125 @@
+"""What a queue promises. `tests/contract/test_queue.py` holds every implementation to it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from embark.inputs import Input
+from embark.keys import Key
+
+
+class Lane(str, enum.Enum):
+    """Who waits: a lookup that has just missed, or work that nobody waits for."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One vector to compute: the key it will have, and the input it is computed from."""
+
+    key: Key
+    item: Input
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A request handed to a consumer.
+
+    Attributes:
+        request: the work.
+        attempt: 1 the first time, one more after each counted retry.
+        queued_at: when it was queued, seconds since 1970.
+        receipt: names this delivery towards the queue; opaque.
+    """
+
+    request: Request
+    attempt: int
+    queued_at: float
+    receipt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A request that was given up, kept to be looked at and sent again."""
+
+    request: Request
+    attempt: int
+    code: str
+    message: str
+    died_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatus:
+    """How much waits in a lane, and since when (seconds; 0 when nothing waits)."""
+
+    depth: int
+    oldest_seconds: float
+
+
+class Queue(Protocol):
+    """Requests, delivered at least once. Safe for many threads; opened after fork.
+
+    Each delivery ends in exactly one of `ack`, `retry`, `defer` and `bury`; one that ends in none
+    of them, because its consumer died, is delivered again when its lease has run out.
+    """
+
+    def put(self, requests: Sequence[Request]) -> None:
+        """Accept requests; durable when this returns, all or none.
+
+        A key that waits already is not queued twice; an interactive request lifts a waiting bulk
+        one to its lane.
+
+        Raises:
+            QueueUnavailable: none was accepted.
+        """
+        ...
+
+    def take(self, lane: Lane, most: int, most_bytes: int) -> list[Delivery]:
+        """Lease up to `most` due requests of a lane, oldest first, without waiting.
+
+        Their inputs have up to `most_bytes` together; at least one is delivered whatever its
+        size, if any is due.
+
+        Raises:
+            QueueUnavailable: nothing was delivered.
+        """
+        ...
+
+    def extend(self, deliveries: Sequence[Delivery]) -> None:
+        """Renew the leases of deliveries that are still being worked on."""
+        ...
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Finish deliveries whose records are in the archive."""
+        ...
+
+    def retry(self, delivery: Delivery, delay_s: float) -> None:
+        """Deliver again after `delay_s`, as the next attempt."""
+        ...
+
+    def defer(self, delivery: Delivery, delay_s: float) -> None:
+        """Deliver again after `delay_s`, as the same attempt: it was not the input's fault."""
+        ...
+
+    def bury(self, delivery: Delivery, code: str, message: str) -> None:
+        """Finish a delivery that is given up, and keep it as a dead letter."""
+        ...
+
+    def dead(self, most: int) -> list[DeadLetter]:
+        """Return the latest dead letters."""
+        ...
+
+    def status(self) -> dict[Lane, LaneStatus]:
+        """Return how much waits in each lane, leased requests included."""
+        ...
+
+    def close(self) -> None:
+        """Release everything; idempotent. The queue cannot be used afterwards."""
+        ...

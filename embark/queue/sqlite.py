@@ -1,0 +1,263 @@
+"""The embedded queue: a table in SQLite's write-ahead-log mode, shared by several processes.
+
+A request is one row until it is finished. A lease is the row's `due_at` moved into the future
+under a fresh receipt: when its consumer dies it falls due again by itself, and a consumer that
+comes too late finds its receipt replaced and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from embark.errors import QueueUnavailable
+from embark.inputs import Input, InputKind
+from embark.keys import Key
+from embark.queue.base import DeadLetter, Delivery, Lane, LaneStatus, Request
+
+_BUSY_SECONDS = 5.0
+_WAL_BYTES = 64 * 2**20
+_RECEIPT_BYTES = 12
+_LANES = {Lane.INTERACTIVE: 0, Lane.BULK: 1}
+_LANE_OF = {number: lane for lane, number in _LANES.items()}
+
+# Columns that are searched come before the payload, which may span thousands of pages.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS request (
+    id INTEGER PRIMARY KEY,
+    lane INTEGER NOT NULL,
+    due_at REAL NOT NULL,
+    queued_at REAL NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 1,
+    receipt BLOB,
+    model TEXT NOT NULL,
+    generation TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    kind TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    payload BLOB NOT NULL,
+    UNIQUE (model, generation, digest)
+);
+CREATE INDEX IF NOT EXISTS request_due ON request (lane, due_at, id, size);
+CREATE INDEX IF NOT EXISTS request_age ON request (lane, queued_at);
+CREATE TABLE IF NOT EXISTS dead_letter (
+    id INTEGER PRIMARY KEY,
+    died_at REAL NOT NULL,
+    lane INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    code TEXT NOT NULL,
+    message TEXT NOT NULL,
+    model TEXT NOT NULL,
+    generation TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    kind TEXT NOT NULL,
+    payload BLOB NOT NULL
+);
+PRAGMA user_version = 1;
+"""
+_PUT = """
+INSERT INTO request (lane, due_at, queued_at, model, generation, digest, kind, size, payload)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (model, generation, digest) DO UPDATE SET lane = min(lane, excluded.lane)
+"""
+_DUE = "SELECT id, size FROM request WHERE lane = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?"
+_ROW = """
+SELECT attempt, queued_at, model, generation, digest, kind, payload FROM request WHERE id = ?
+"""
+_BURY = """
+INSERT INTO dead_letter
+    (died_at, lane, attempt, code, message, model, generation, digest, kind, payload)
+SELECT ?, lane, attempt, ?, ?, model, generation, digest, kind, payload
+FROM request WHERE id = ? AND receipt = ?
+"""
+
+
+class SqliteQueue:
+    """A queue in one file.
+
+    Args:
+        path: the database file; its folder is made if missing.
+        lease_s: how long a delivery stays with a consumer that does not renew it.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, path: Path, lease_s: float, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._lease_s = lease_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection: sqlite3.Connection | None = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+            self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        except (sqlite3.Error, OSError) as error:
+            raise QueueUnavailable(f"queue in {path} cannot be opened: {error}") from error
+
+    def put(self, requests: Sequence[Request]) -> None:
+        """See `Queue.put`."""
+        now = self._clock()
+        rows = [
+            (
+                _LANES[request.lane],
+                now,
+                now,
+                request.key.model,
+                request.key.generation,
+                request.key.digest,
+                request.item.kind.value,
+                len(request.item.payload),
+                request.item.payload,
+            )
+            for request in requests
+        ]
+        with self._transaction() as connection:
+            connection.executemany(_PUT, rows)
+
+    def take(self, lane: Lane, most: int, most_bytes: int) -> list[Delivery]:
+        """See `Queue.take`."""
+        now = self._clock()
+        due = (_LANES[lane], now)
+        with self._reading() as connection:
+            # An idle poll must not take the write lock.
+            if not connection.execute(_DUE, (*due, 1)).fetchone():
+                return []
+        with self._transaction() as connection:
+            chosen = list(_within(connection.execute(_DUE, (*due, most)), most_bytes))
+            return [self._lease(connection, lane, row_id, now) for row_id in chosen]
+
+    def extend(self, deliveries: Sequence[Delivery]) -> None:
+        """See `Queue.extend`."""
+        due_at = self._clock() + self._lease_s
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE request SET due_at = ? WHERE id = ? AND receipt = ?",
+                ((due_at, *_named(delivery)) for delivery in deliveries),
+            )
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """See `Queue.ack`."""
+        with self._transaction() as connection:
+            _delete(connection, deliveries)
+
+    def retry(self, delivery: Delivery, delay_s: float) -> None:
+        """See `Queue.retry`."""
+        self._requeue(delivery, delay_s, attempts=1)
+
+    def defer(self, delivery: Delivery, delay_s: float) -> None:
+        """See `Queue.defer`."""
+        self._requeue(delivery, delay_s, attempts=0)
+
+    def bury(self, delivery: Delivery, code: str, message: str) -> None:
+        """See `Queue.bury`."""
+        with self._transaction() as connection:
+            connection.execute(_BURY, (self._clock(), code, message, *_named(delivery)))
+            _delete(connection, [delivery])
+
+    def dead(self, most: int) -> list[DeadLetter]:
+        """See `Queue.dead`."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT lane, attempt, code, message, died_at, model, generation, digest, kind,"
+                " payload FROM dead_letter ORDER BY id DESC LIMIT ?",
+                (most,),
+            ).fetchall()
+        return [
+            DeadLetter(_request(_LANE_OF[lane], named), attempt, code, message, died_at)
+            for lane, attempt, code, message, died_at, *named in rows
+        ]
+
+    def status(self) -> dict[Lane, LaneStatus]:
+        """See `Queue.status`."""
+        now = self._clock()
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT lane, count(*), min(queued_at) FROM request GROUP BY lane"
+            ).fetchall()
+        found = {lane: LaneStatus(depth, max(0.0, now - oldest)) for lane, depth, oldest in rows}
+        return {lane: found.get(number, LaneStatus(0, 0.0)) for lane, number in _LANES.items()}
+
+    def close(self) -> None:
+        """See `Queue.close`."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def _lease(
+        self, connection: sqlite3.Connection, lane: Lane, row_id: int, now: float
+    ) -> Delivery:
+        receipt = os.urandom(_RECEIPT_BYTES)
+        connection.execute(
+            "UPDATE request SET due_at = ?, receipt = ? WHERE id = ?",
+            (now + self._lease_s, receipt, row_id),
+        )
+        attempt, queued_at, *named = connection.execute(_ROW, (row_id,)).fetchone()
+        return Delivery(
+            _request(lane, named), attempt, queued_at, row_id.to_bytes(8, "big") + receipt
+        )
+
+    def _requeue(self, delivery: Delivery, delay_s: float, *, attempts: int) -> None:
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE request SET due_at = ?, receipt = NULL, attempt = attempt + ?"
+                " WHERE id = ? AND receipt = ?",
+                (self._clock() + delay_s, attempts, *_named(delivery)),
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._reading() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            if self._connection is None:
+                raise QueueUnavailable(f"queue in {self._path} is closed")
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                raise QueueUnavailable(f"queue in {self._path} failed: {error}") from error
+
+
+def _request(lane: Lane, columns: Sequence[Any]) -> Request:
+    model, generation, digest, kind, payload = columns
+    return Request(Key(model, generation, digest), Input(InputKind(kind), payload), lane)
+
+
+def _named(delivery: Delivery) -> tuple[int, bytes]:
+    split = len(delivery.receipt) - _RECEIPT_BYTES
+    return int.from_bytes(delivery.receipt[:split], "big"), delivery.receipt[split:]
+
+
+def _delete(connection: sqlite3.Connection, deliveries: Iterable[Delivery]) -> None:
+    connection.executemany(
+        "DELETE FROM request WHERE id = ? AND receipt = ?",
+        (_named(delivery) for delivery in deliveries),
+    )
+
+
+def _within(rows: Iterable[tuple[int, int]], most_bytes: int) -> Iterator[int]:
+    total = 0
+    for row_id, size in rows:
+        total += size
+        if total > most_bytes and total > size:
+            return
+        yield row_id

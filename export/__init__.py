@@ -1,0 +1,1 @@
+"""From PyTorch encoders to a Triton model repository: the only package that imports torch."""
