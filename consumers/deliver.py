@@ -1,0 +1,160 @@
+"""How a request ends: its record in the archive first, then the word to the queue.
+
+Whatever fails half-way leaves the request in the queue, to be delivered again; a second write of
+the same record changes nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from consumers.backoff import delay_s
+from consumers.in_flight import InFlight
+from embark.archive import Archive, now_ms
+from embark.codec import Failure, encode_embedding, encode_failure
+from embark.config import Settings
+from embark.errors import ArchiveUnavailable, InputFailure, PermanentFailure, QueueUnavailable
+from embark.log import logger
+from embark.metrics import AGE_AT_ARCHIVE, ARCHIVE_ERRORS, CONSUMED, FAILURES
+from embark.models import Model
+from embark.queue.base import Delivery, Queue
+
+_log = logger(__name__)
+
+
+class Deliverer:
+    """Ends deliveries. Safe for many threads; never raises for an archive or queue that is down.
+
+    Args:
+        archive: where records go.
+        queue: where deliveries came from.
+        in_flight: told when a delivery is over.
+        settings: retry delays, attempts, and how long failures are remembered.
+        clock_ms: milliseconds since 1970.
+        rng: for jitter.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        queue: Queue,
+        in_flight: InFlight,
+        settings: Settings,
+        clock_ms: Callable[[], int] = now_ms,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._archive = archive
+        self._queue = queue
+        self._in_flight = in_flight
+        self._settings = settings
+        self._clock_ms = clock_ms
+        self._rng = rng or random.Random()
+
+    def known(self, deliveries: Sequence[Delivery]) -> None:
+        """End deliveries whose records the archive holds already."""
+        self._tell(deliveries, "known", lambda: self._queue.ack(deliveries))
+
+    def embedded(
+        self, model: Model, deliveries: Sequence[Delivery], vectors: npt.NDArray[np.float32]
+    ) -> None:
+        """Write vectors, shape (len(deliveries), dimension), and acknowledge their deliveries."""
+        records: dict[bytes, bytes] = {}
+        written = []
+        for delivery, vector in zip(deliveries, vectors, strict=True):
+            key = delivery.request.key
+            try:
+                records[key.digest] = encode_embedding(
+                    key, vector, model.facts.dtype, self._clock_ms()
+                )
+                written.append(delivery)
+            except PermanentFailure as failure:
+                self.failed(model, delivery, failure)
+        if written and self._write(model, records, written):
+            self._observe_age(written)
+            self._tell(written, "embedded", lambda: self._queue.ack(written))
+
+    def failed(self, model: Model | None, delivery: Delivery, failure: InputFailure) -> None:
+        """Remember a permanent failure; try a temporary one again, until attempts run out."""
+        if isinstance(failure, PermanentFailure):
+            self._remember(model, delivery, failure, self._settings.consumer.failure_seconds)
+        elif delivery.attempt < self._settings.queue.max_attempts:
+            queue = self._settings.queue
+            delay = delay_s(
+                delivery.attempt, queue.retry_base_seconds, queue.retry_max_seconds, self._rng
+            )
+            _log.info("retry", **_named(delivery), reason=failure.code, delay_s=round(delay, 2))
+            self._tell([delivery], "retried", lambda: self._queue.retry(delivery, delay))
+        else:
+            self._give_up(model, delivery, failure)
+
+    def deferred(self, deliveries: Sequence[Delivery], delay: float) -> None:
+        """Put deliveries back for about `delay` seconds, for no fault of theirs."""
+        delay *= self._rng.uniform(0.75, 1.25)
+        self._tell(deliveries, "deferred", lambda: self._queue.defer(deliveries, delay))
+
+    def _give_up(self, model: Model | None, delivery: Delivery, failure: InputFailure) -> None:
+        message = f"gave up after {delivery.attempt} attempts: {failure.message}"
+        _log.warning("gave_up", **_named(delivery), reason=failure.code, detail=failure.message)
+        if model is not None:
+            remembered_s = self._settings.consumer.gave_up_seconds
+            record = self._failure_record(delivery, failure.code, message, remembered_s)
+            if not self._write(model, record, [delivery]):
+                return
+        FAILURES.labels(reason=failure.code).inc()
+        self._tell([delivery], "dead", lambda: self._queue.bury(delivery, failure.code, message))
+
+    def _remember(
+        self, model: Model | None, delivery: Delivery, failure: InputFailure, seconds: float
+    ) -> None:
+        _log.info("input_failed", **_named(delivery), reason=failure.code)
+        record = self._failure_record(delivery, failure.code, failure.message, seconds)
+        if model is None or self._write(model, record, [delivery]):
+            FAILURES.labels(reason=failure.code).inc()
+            self._tell([delivery], "failed", lambda: self._queue.ack([delivery]))
+
+    def _failure_record(
+        self, delivery: Delivery, code: str, message: str, seconds: float
+    ) -> dict[bytes, bytes]:
+        key, now = delivery.request.key, self._clock_ms()
+        failure = Failure(code, message, now, now + int(seconds * 1000))
+        return {key.digest: encode_failure(key, failure)}
+
+    def _write(
+        self, model: Model, records: Mapping[bytes, bytes], deliveries: Sequence[Delivery]
+    ) -> bool:
+        try:
+            self._archive.put_many(model, records)
+        except ArchiveUnavailable as error:
+            ARCHIVE_ERRORS.labels(operation="write").inc()
+            _log.error("archive_write_failed", items=len(records), reason=error.message)
+            self.deferred(deliveries, self._settings.queue.retry_max_seconds / 4)
+            return False
+        return True
+
+    def _observe_age(self, deliveries: Sequence[Delivery]) -> None:
+        now_s = self._clock_ms() / 1000
+        for delivery in deliveries:
+            lane = delivery.request.lane.value
+            AGE_AT_ARCHIVE.labels(lane=lane).observe(max(0.0, now_s - delivery.queued_at))
+
+    def _tell(
+        self, deliveries: Sequence[Delivery], outcome: str, tell_queue: Callable[[], None]
+    ) -> None:
+        try:
+            tell_queue()
+        except QueueUnavailable as error:
+            # The lease runs out and the request comes again.
+            _log.error("queue_not_told", outcome=outcome, reason=error.message)
+        else:
+            for delivery in deliveries:
+                CONSUMED.labels(model=delivery.request.key.model, outcome=outcome).inc()
+        finally:
+            self._in_flight.remove(deliveries)
+
+
+def _named(delivery: Delivery) -> dict[str, object]:
+    return {"key": str(delivery.request.key), "attempt": delivery.attempt}
