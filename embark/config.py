@@ -64,7 +64,7 @@ class GatewaySettings(_Section):
         "0 never waits. A queue in trouble is not waited for.",
     )
     in_flight_seconds: float = Field(
-        60, gt=0, description="How long a queued key is not queued again by the same process."
+        15, gt=0, description="How long a queued key is not queued again by the same process."
     )
 
 

@@ -38,7 +38,10 @@ class Retina:
     def __init__(self, url: str, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         # After an outage, the next call must not wait out gRPC's default back-off of up to 2 min.
-        options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)]
+        options = [
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+        ]
         self._client = InferenceServerClient(url, channel_args=options)
 
     def ready(self) -> bool:
@@ -48,9 +51,7 @@ class Retina:
         except InferenceServerException:
             return False
 
-    def embed(
-        self, model: Model, payloads: Sequence[bytes], lane: Lane
-    ) -> npt.NDArray[np.float32]:
+    def embed(self, model: Model, payloads: Sequence[bytes], lane: Lane) -> npt.NDArray[np.float32]:
         """Return the vectors of a batch, shape (len(payloads), dimension), float32.
 
         Args:

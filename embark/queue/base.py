@@ -104,8 +104,8 @@ class Queue(Protocol):
         """Deliver again after `delay_s`, as the next attempt."""
         ...
 
-    def defer(self, delivery: Delivery, delay_s: float) -> None:
-        """Deliver again after `delay_s`, as the same attempt: it was not the input's fault."""
+    def defer(self, deliveries: Sequence[Delivery], delay_s: float) -> None:
+        """Deliver again after `delay_s`, as the same attempt: it was not the inputs' fault."""
         ...
 
     def bury(self, delivery: Delivery, code: str, message: str) -> None:

@@ -152,11 +152,11 @@ class SqliteQueue:
 
     def retry(self, delivery: Delivery, delay_s: float) -> None:
         """See `Queue.retry`."""
-        self._requeue(delivery, delay_s, attempts=1)
+        self._requeue([delivery], delay_s, attempts=1)
 
-    def defer(self, delivery: Delivery, delay_s: float) -> None:
+    def defer(self, deliveries: Sequence[Delivery], delay_s: float) -> None:
         """See `Queue.defer`."""
-        self._requeue(delivery, delay_s, attempts=0)
+        self._requeue(deliveries, delay_s, attempts=0)
 
     def bury(self, delivery: Delivery, code: str, message: str) -> None:
         """See `Queue.bury`."""
@@ -207,12 +207,13 @@ class SqliteQueue:
             _request(lane, named), attempt, queued_at, row_id.to_bytes(8, "big") + receipt
         )
 
-    def _requeue(self, delivery: Delivery, delay_s: float, *, attempts: int) -> None:
+    def _requeue(self, deliveries: Sequence[Delivery], delay_s: float, *, attempts: int) -> None:
+        due_at = self._clock() + delay_s
         with self._transaction() as connection:
-            connection.execute(
+            connection.executemany(
                 "UPDATE request SET due_at = ?, receipt = NULL, attempt = attempt + ?"
                 " WHERE id = ? AND receipt = ?",
-                (self._clock() + delay_s, attempts, *_named(delivery)),
+                ((due_at, attempts, *_named(delivery)) for delivery in deliveries),
             )
 
     @contextmanager
