@@ -1,0 +1,242 @@
+"""From a request's body to its items: checked, digested, and bound to a model.
+
+An item that cannot be served becomes a `BadRequest` in its place, so that the others still are.
+Never decodes images and never fetches.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+import orjson
+
+from embark.config import InputSettings
+from embark.errors import BadRequest, PayloadTooLarge
+from embark.inputs import Input, image_input, image_url_input, text_input
+from embark.keys import Key, digest, parse_key
+from embark.models import Catalogue, Model
+
+_CONTENT_FIELDS = ("text", "image", "image_url", "key")
+_ITEM_FIELDS = frozenset((*_CONTENT_FIELDS, "model"))
+
+# Parsed JSON takes up to thirty times the memory of its text.
+_LARGE_BODY_BYTES = 2**20
+_large_bodies = threading.BoundedSemaphore(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item that can be looked up.
+
+    Attributes:
+        index: its position in the request.
+        model: the live generation that answers it.
+        key: its key under that generation.
+        content: the input; None when only the key was sent.
+    """
+
+    index: int
+    model: Model
+    key: Key
+    content: Input | None
+
+
+Parsed = Item | BadRequest
+
+
+def parse_body(body: bytes, fields: frozenset[str]) -> dict[str, Any]:
+    """Return the JSON object in `body`, which may have `fields` only.
+
+    A byte that is not UTF-8, inside a string, becomes a lone surrogate there: only the item that
+    holds it is refused, later.
+
+    Raises:
+        BadRequest: not a JSON object, or a field is unknown.
+    """
+    if len(body) > _LARGE_BODY_BYTES:
+        with _large_bodies:
+            parsed = _parse_json(body)
+    else:
+        parsed = _parse_json(body)
+    if not isinstance(parsed, dict):
+        raise BadRequest("the body must be a JSON object", code="invalid_json")
+    _refuse_unknown(parsed, fields, "the request")
+    return parsed
+
+
+class ItemParser:
+    """Turns the `items` of a body into `Item`s.
+
+    Args:
+        catalogue: the models.
+        limits: what an input may be.
+        max_items: most items in one request.
+    """
+
+    def __init__(self, catalogue: Catalogue, limits: InputSettings, max_items: int) -> None:
+        self._catalogue: Final = catalogue
+        self._limits: Final = limits
+        self._max_items: Final = max_items
+
+    def parse(self, body: Mapping[str, Any]) -> list[Parsed]:
+        """Return each item of `body["items"]` in order, or why it cannot be served.
+
+        Raises:
+            BadRequest: `items` is missing, empty or too long, or `model` names no model.
+        """
+        items = body.get("items")
+        if not isinstance(items, list):
+            raise BadRequest("the request needs items, a list", code="invalid_items")
+        if not items:
+            raise BadRequest("items is empty; send at least one", code="empty_batch")
+        if len(items) > self._max_items:
+            raise PayloadTooLarge(
+                f"the request has {len(items)} items; the limit is {self._max_items}",
+                code="too_many_items",
+                index=self._max_items,
+            )
+        name = body.get("model")
+        default = None if name is None else self._model(name)
+        return [self._parse_or_error(index, item, default) for index, item in enumerate(items)]
+
+    def _parse_or_error(self, index: int, item: object, default: Model | None) -> Parsed:
+        try:
+            return self._parse_item(index, item, default)
+        except BadRequest as error:
+            error.index = index
+            return error
+
+    def _parse_item(self, index: int, item: object, default: Model | None) -> Item:
+        if isinstance(item, str):
+            item = {"text": item}
+        if not isinstance(item, dict):
+            raise BadRequest("an item is a string or an object", code="invalid_item")
+        _refuse_unknown(item, _ITEM_FIELDS, "the item")
+        sent = [field for field in _CONTENT_FIELDS if field in item]
+        if len(sent) != 1:
+            raise BadRequest(
+                f"an item has exactly one of {', '.join(_CONTENT_FIELDS)};"
+                f" this one has {', '.join(sent) or 'none'}",
+                code="invalid_item",
+            )
+        field, value = sent[0], item[sent[0]]
+        if not isinstance(value, str):
+            raise BadRequest(f"{field} must be a string", code="invalid_item")
+        model = self._model(item["model"]) if "model" in item else default
+        if field == "key":
+            return self._from_key(index, value, model)
+        return self._from_content(index, self._content(field, value), model)
+
+    def _from_key(self, index: int, printed: str, model: Model | None) -> Item:
+        named = parse_key(printed)
+        if model is not None and model.name != named.model:
+            raise BadRequest(
+                f"the key is of model {named.model}, the item asks {model.name}",
+                code="wrong_model",
+            )
+        model = self._catalogue[named.model]
+        return Item(index, model, Key(model.name, model.generation, named.digest), None)
+
+    def _from_content(self, index: int, content: Input, model: Model | None) -> Item:
+        if model is None:
+            raise BadRequest(
+                f"the item names no model, nor does the request; {self._suggest()}",
+                code="model_missing",
+            )
+        if content.kind.modality is not model.facts.modality:
+            raise BadRequest(
+                f"{model.name} embeds {model.facts.modality.value}, not {content.kind.value}",
+                code="wrong_modality",
+            )
+        return Item(index, model, Key(model.name, model.generation, digest(content)), content)
+
+    def _content(self, field: str, value: str) -> Input:
+        if field == "text":
+            content = text_input(value)
+            _limit("text", len(content.payload), self._limits.max_text_bytes, "bytes of UTF-8")
+        elif field == "image_url":
+            _limit("image_url", len(value), self._limits.max_url_chars, "characters")
+            content = image_url_input(value)
+        else:
+            content = image_input(self._image_bytes(value))
+        return content
+
+    def _image_bytes(self, encoded: str) -> bytes:
+        # Checked before decoding, so that too large an image costs no memory.
+        _limit("image", len(encoded) * 3 // 4 - 2, self._limits.max_image_bytes, "bytes")
+        try:
+            data = base64.b64decode(encoded, validate=True)
+        except (binascii.Error, ValueError):
+            raise BadRequest(
+                "image must be the file's bytes in standard base64", code="invalid_base64"
+            ) from None
+        if not data:
+            raise BadRequest("image is empty", code="empty_image")
+        _limit("image", len(data), self._limits.max_image_bytes, "bytes")
+        return data
+
+    def _model(self, name: object) -> Model:
+        if not isinstance(name, str):
+            raise BadRequest("model must be a string", code="invalid_model")
+        return self._catalogue[name]
+
+    def _suggest(self) -> str:
+        return f"the models are: {', '.join(self._catalogue)}"
+
+
+def choice(body: Mapping[str, Any], field: str, choices: tuple[str, ...]) -> str:
+    """Return the value of an optional field, the first choice if it is absent.
+
+    Raises:
+        BadRequest: the value is none of the choices.
+    """
+    value = body.get(field, choices[0])
+    if value not in choices:
+        raise BadRequest(f"{field} must be one of {', '.join(choices)}", code=f"invalid_{field}")
+    return str(value)
+
+
+def _parse_json(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        text = body.decode("utf-8", "surrogateescape")
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise BadRequest(f"the body is not valid JSON: {reason}", code="invalid_json") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _refuse_unknown(fields: Mapping[str, Any], known: frozenset[str], where: str) -> None:
+    unknown = sorted(fields.keys() - known)
+    if unknown:
+        raise BadRequest(
+            f"{where} has an unknown field, {_quoted(unknown[0])}; known are:"
+            f" {', '.join(sorted(known))}",
+            code="unknown_field",
+        )
+
+
+def _limit(what: str, size: int, most: int, unit: str) -> None:
+    if size > most:
+        raise PayloadTooLarge(
+            f"{what} has {size} {unit}; the limit is {most}", code=f"{what}_too_large"
+        )
+
+
+def _quoted(text: str) -> str:
+    return ascii(text if len(text) <= 40 else f"{text[:40]}…")
+
+

@@ -1,0 +1,183 @@
+"""The way of a lookup: keys → archive → hits, and for the rest the out-of-vocabulary vector.
+
+Never waits for a model. Waits for the archive up to its deadline, and longer only if the caller
+asks for it (`on_miss: wait`), within a bound on how many may.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from embark.archive import LATE, MISSING, Answer, Archive
+from embark.codec import Embedding, Failure
+from embark.config import GatewaySettings
+from embark.errors import ArchiveUnavailable
+from embark.keys import Key
+from embark.log import logger
+from embark.metrics import ARCHIVE_ERRORS, ARCHIVE_READ, LATE_ITEMS, LOOKUP_BATCH, LOOKUP_ITEMS
+from embark.models import Model
+from embark.queue.base import Lane, Request
+from gateway.items import Item
+from gateway.misses import Misses
+
+ON_MISS = ("oov", "wait", "skip")
+
+_FIRST_POLL_SECONDS = 0.004
+_LAST_POLL_SECONDS = 0.05
+
+_log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a lookup says about one item.
+
+    Attributes:
+        item: the item.
+        record: its vector or remembered failure, None if out of vocabulary.
+        queued: whether an out-of-vocabulary item is known to be in the queue.
+    """
+
+    item: Item
+    record: Embedding | Failure | None
+    queued: bool
+
+    @property
+    def status(self) -> str:
+        """`hit`, `failed` or `oov`."""
+        if isinstance(self.record, Embedding):
+            return "hit"
+        return "oov" if self.record is None else "failed"
+
+
+class Lookups:
+    """Answers lookups of one gateway process. Safe for many threads.
+
+    Args:
+        archive: where vectors are.
+        misses: takes what is missing.
+        settings: deadlines and bounds.
+    """
+
+    def __init__(self, archive: Archive, misses: Misses, settings: GatewaySettings) -> None:
+        self._archive: Final = archive
+        self._misses: Final = misses
+        self._timeout_s: Final = settings.archive_timeout_ms / 1000
+        self._waiting = threading.BoundedSemaphore(settings.max_waiting or 1)
+        self._may_wait: Final = settings.max_waiting > 0
+
+    def run(self, items: Sequence[Item], on_miss: str, wait_ms: int = 0) -> list[Result]:
+        """Look items up; the results are in their order.
+
+        Args:
+            items: may repeat and mix models; each distinct key is read and queued once.
+            on_miss: one of `ON_MISS`.
+            wait_ms: for `wait`, the longest wait for missing vectors.
+        """
+        LOOKUP_BATCH.observe(len(items))
+        wanted = _distinct(items)
+        answers = self._read(wanted.values())
+        queued = set() if on_miss == "skip" else self._queue(wanted, answers)
+        if on_miss == "wait" and queued:
+            self._wait(wanted, answers, queued, wait_ms / 1000)
+        self._misses.found(key for key, answer in answers.items() if _is_record(answer))
+        results = [_result(item, answers[item.key], item.key in queued) for item in items]
+        _count(results, answers)
+        return results
+
+    def _read(self, items: Iterable[Item]) -> dict[Key, Answer]:
+        deadline = time.monotonic() + self._timeout_s
+        by_model: dict[str, list[Item]] = {}
+        for item in items:
+            by_model.setdefault(item.model.name, []).append(item)
+        answers: dict[Key, Answer] = {}
+        with ARCHIVE_READ.time():
+            for group in by_model.values():
+                remaining = max(0.001, deadline - time.monotonic())
+                found = self._read_model(group[0].model, group, remaining)
+                answers.update(zip((item.key for item in group), found, strict=True))
+        return answers
+
+    def _read_model(self, model: Model, group: Sequence[Item], timeout_s: float) -> list[Answer]:
+        try:
+            return self._archive.get_many(model, [item.key.digest for item in group], timeout_s)
+        except ArchiveUnavailable as error:
+            ARCHIVE_ERRORS.labels(operation="read").inc()
+            _log.warning("archive_unavailable", items=len(group), reason=error.message)
+            return [LATE] * len(group)
+
+    def _queue(self, wanted: dict[Key, Item], answers: dict[Key, Answer]) -> set[Key]:
+        missing = [item for key, item in wanted.items() if answers[key] is MISSING]
+        requests = [
+            Request(item.key, item.content, Lane.INTERACTIVE)
+            for item in missing
+            if item.content is not None
+        ]
+        queued = {item.key for item in missing if item.content is None and self._is_asked(item)}
+        if requests:
+            accepted = self._misses.ask(requests)
+            queued.update(
+                request.key for request, ok in zip(requests, accepted, strict=True) if ok
+            )
+        return queued
+
+    def _is_asked(self, item: Item) -> bool:
+        return self._misses.in_flight(item.key)
+
+    def _wait(
+        self, wanted: dict[Key, Item], answers: dict[Key, Answer], queued: set[Key], wait_s: float
+    ) -> None:
+        """Read queued keys again until all have a record or the time is up."""
+        deadline = time.monotonic() + wait_s
+        pause = _FIRST_POLL_SECONDS
+        with self._slot() as granted:
+            while granted and queued and (remaining := deadline - time.monotonic()) > 0:
+                time.sleep(min(pause, remaining))
+                pause = min(pause * 1.3, _LAST_POLL_SECONDS)
+                for key, answer in self._read(wanted[key] for key in queued).items():
+                    if _is_record(answer):
+                        answers[key] = answer
+                        queued.discard(key)
+
+    @contextmanager
+    def _slot(self) -> Iterator[bool]:
+        granted = self._may_wait and self._waiting.acquire(blocking=False)
+        try:
+            yield granted
+        finally:
+            if granted:
+                self._waiting.release()
+
+
+def _distinct(items: Sequence[Item]) -> dict[Key, Item]:
+    """Return one item for each key, with its content if any of them brought it."""
+    distinct: dict[Key, Item] = {}
+    for item in items:
+        if item.content is not None or item.key not in distinct:
+            distinct[item.key] = item
+    return distinct
+
+
+def _is_record(answer: Answer) -> bool:
+    return isinstance(answer, Embedding | Failure)
+
+
+def _result(item: Item, answer: Answer, queued: bool) -> Result:
+    record = answer if isinstance(answer, Embedding | Failure) else None
+    return Result(item, record, queued and record is None)
+
+
+def _count(results: Sequence[Result], answers: dict[Key, Answer]) -> None:
+    tally: dict[tuple[str, str], int] = {}
+    for result in results:
+        labels = (result.item.model.name, result.status)
+        tally[labels] = tally.get(labels, 0) + 1
+        if answers[result.item.key] is LATE:
+            LATE_ITEMS.labels(model=result.item.model.name).inc()
+    for (model, status), count in tally.items():
+        LOOKUP_ITEMS.labels(model=model, status=status).inc(count)

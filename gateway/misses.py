@@ -1,0 +1,171 @@
+"""The miss path: what a lookup did not find goes to the queue, once, without delaying the answer.
+
+Lookups leave requests in a bounded buffer; one thread writes all that have gathered in one
+transaction (group commit). A key just queued is not queued again for a while. What cannot be
+queued is forgotten, counted, and asked again by the next lookup.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final
+
+from embark.config import GatewaySettings
+from embark.errors import QueueUnavailable
+from embark.keys import Key
+from embark.log import logger
+from embark.metrics import MISS_BUFFER, MISSES
+from embark.queue.base import Queue, Request
+
+_MAX_MARKS = 200_000
+_REPORT_SECONDS = 10.0
+
+_log = logger(__name__)
+
+
+class _Group:
+    """Requests that are written together, and what became of them."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.size = 0
+        self.ended = threading.Event()
+        self.written = False
+
+
+class Misses:
+    """Queues misses for one gateway process. Safe for many threads.
+
+    Args:
+        queue: where requests go.
+        settings: bounds of the buffer, and how long to wait and to remember.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, queue: Queue, settings: GatewaySettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._queue: Final = queue
+        self._settings: Final = settings
+        self._clock: Final = clock
+        self._changed = threading.Condition()
+        self._gathering = _Group()
+        self._buffered_items = 0
+        self._buffered_bytes = 0
+        # Key → the group it went with and when the mark expires; oldest first.
+        self._marks: OrderedDict[Key, tuple[_Group, float]] = OrderedDict()
+        self._healthy = True
+        self._reported_at = float("-inf")
+        self._closed = False
+        self._writer = threading.Thread(target=self._write_groups, name="misses", daemon=True)
+        self._writer.start()
+
+    def ask(self, requests: Sequence[Request]) -> list[bool]:
+        """Have requests queued; return for each whether it is known to be in the queue.
+
+        Waits up to `miss_ack_ms` for the queue to confirm, and not at all when it has failed.
+        """
+        with self._changed:
+            groups = [self._add(request) for request in requests]
+            self._changed.notify()
+        if self._healthy:
+            _wait_for({group for group in groups if group}, self._settings.miss_ack_ms / 1000)
+        return [group is not None and group.written for group in groups]
+
+    def in_flight(self, key: Key) -> bool:
+        """Return whether this process has queued `key` a short while ago."""
+        with self._changed:
+            mark = self._marks.get(key)
+            return mark is not None and mark[0].written and mark[1] > self._clock()
+
+    def found(self, keys: Iterable[Key]) -> None:
+        """Forget keys that the archive holds: should they be missing again, that is a new miss."""
+        if self._marks:
+            with self._changed:
+                for key in keys:
+                    self._marks.pop(key, None)
+
+    def close(self) -> None:
+        """Write what is buffered, then stop; idempotent."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._writer.join()
+
+    def _add(self, request: Request) -> _Group | None:
+        now = self._clock()
+        mark = self._marks.get(request.key)
+        if mark is not None and mark[1] > now:
+            MISSES.labels(outcome="in_flight").inc()
+            return mark[0]
+        size = len(request.item.payload)
+        if self._closed or not self._has_room(size):
+            MISSES.labels(outcome="dropped").inc()
+            return None
+        group = self._gathering
+        group.requests.append(request)
+        group.size += size
+        self._count(1, size)
+        self._marks[request.key] = (group, now + self._settings.in_flight_seconds)
+        self._marks.move_to_end(request.key)
+        self._forget_old(now)
+        return group
+
+    def _has_room(self, size: int) -> bool:
+        return (
+            self._buffered_items < self._settings.miss_buffer_items
+            and self._buffered_bytes + size <= self._settings.miss_buffer_bytes
+        )
+
+    def _count(self, items: int, size: int) -> None:
+        self._buffered_items += items
+        self._buffered_bytes += size
+        MISS_BUFFER.inc(items)
+
+    def _forget_old(self, now: float) -> None:
+        while self._marks:
+            key, (_, expires) = next(iter(self._marks.items()))
+            if expires > now and len(self._marks) <= _MAX_MARKS:
+                return
+            del self._marks[key]
+
+    def _write_groups(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._gathering.requests or self._closed)
+                group, self._gathering = self._gathering, _Group()
+            if not group.requests:
+                return
+            self._write(group)
+
+    def _write(self, group: _Group) -> None:
+        count = len(group.requests)
+        try:
+            self._queue.put(group.requests)
+        except QueueUnavailable as error:
+            self._healthy = False
+            self._report(error, count)
+            MISSES.labels(outcome="failed").inc(count)
+            self.found(request.key for request in group.requests)
+        else:
+            self._healthy = group.written = True
+            MISSES.labels(outcome="queued").inc(count)
+        with self._changed:
+            self._count(-count, -group.size)
+            group.requests = []
+        group.ended.set()
+
+    def _report(self, error: QueueUnavailable, count: int) -> None:
+        now = self._clock()
+        if now - self._reported_at >= _REPORT_SECONDS:
+            self._reported_at = now
+            _log.error("misses_not_queued", items=count, reason=error.message)
+
+
+def _wait_for(groups: Collection[_Group], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for group in groups:
+        group.ended.wait(max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,53 @@
+"""POST /v1/prefetch: have vectors computed that nobody waits for; durable before the answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from embark.errors import BadRequest
+from embark.queue.base import Lane, Queue, Request
+from gateway.items import Item, ItemParser, Parsed, parse_body
+from gateway.responses import json_response
+from gateway.views.lookup import invalid, served_items
+
+_FIELDS = frozenset(("model", "items", "partial"))
+
+
+def routes(parser: ItemParser, queue: Queue) -> Blueprint:
+    """Return the endpoint."""
+    blueprint = Blueprint("prefetch", __name__)
+
+    @blueprint.post("/v1/prefetch")
+    def prefetch() -> Response:
+        body = parse_body(request.get_data(cache=False), _FIELDS)
+        parsed = [_with_content(item) for item in parser.parse(body)]
+        requests = {
+            item.key: Request(item.key, item.content, Lane.BULK)
+            for item in served_items(parsed, body)
+            if item.content is not None
+        }
+        if requests:
+            queue.put(list(requests.values()))
+        items = [_answer(index, item) for index, item in enumerate(parsed)]
+        accepted = sum(isinstance(item, Item) for item in parsed)
+        return json_response({"accepted": accepted, "items": items}, 202)
+
+    return blueprint
+
+
+def _with_content(item: Parsed) -> Parsed:
+    if isinstance(item, Item) and item.content is None:
+        return BadRequest(
+            "a key alone cannot be computed; send the text, image or image_url",
+            code="content_missing",
+            index=item.index,
+        )
+    return item
+
+
+def _answer(index: int, item: Parsed) -> dict[str, Any]:
+    if isinstance(item, BadRequest):
+        return invalid(index, item)
+    return {"index": index, "model": item.model.name, "key": str(item.key)}
