@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
 
 from embark import config, log
 from embark.config import Settings
@@ -39,14 +40,15 @@ class _Server(BaseApplication):
             "keepalive": _KEEP_ALIVE_SECONDS,
             "graceful_timeout": _DRAIN_SECONDS,
             "proc_name": "embark-gateway",
-            "logger_class": "gateway.__main__.GunicornLogger",
-            "control_socket_disable": True,
+            "logger_class": _StructuredLogger,
+            "loglevel": self._settings.log.level,
             "worker_exit": self._worker_exit,
             "child_exit": _child_exit,
         }
+        if "control_socket_disable" in self.cfg.settings:  # gunicorn 25 and later
+            options["control_socket_disable"] = True
         for name, value in options.items():
-            if name in self.cfg.settings:
-                self.cfg.set(name, value)
+            self.cfg.set(name, value)
 
     def load(self) -> Flask:
         self._gateway = open_gateway(self._settings)
@@ -55,6 +57,15 @@ class _Server(BaseApplication):
     def _worker_exit(self, arbiter: object, worker: object) -> None:
         if self._gateway is not None:
             self._gateway.close()
+
+
+class _StructuredLogger(Logger):
+    """Hands gunicorn's own lines to the process's log."""
+
+    def setup(self, cfg: Config) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
 
 
 def _child_exit(arbiter: object, worker: Any) -> None:
@@ -70,7 +81,6 @@ def main() -> int:
     except EmbArkError as error:
         print(f"gateway: {error.message}", file=sys.stderr)
         return 2
-    logging.getLogger("gunicorn.error").setLevel(settings.log.level.upper())
     _Server(settings).run()
     return 0
 

@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -238,5 +238,3 @@ def _limit(what: str, size: int, most: int, unit: str) -> None:
 
 def _quoted(text: str) -> str:
     return ascii(text if len(text) <= 40 else f"{text[:40]}…")
-
-

@@ -121,9 +121,7 @@ class Lookups:
         queued = {item.key for item in missing if item.content is None and self._is_asked(item)}
         if requests:
             accepted = self._misses.ask(requests)
-            queued.update(
-                request.key for request, ok in zip(requests, accepted, strict=True) if ok
-            )
+            queued.update(request.key for request, ok in zip(requests, accepted, strict=True) if ok)
         return queued
 
     def _is_asked(self, item: Item) -> bool:

@@ -23,7 +23,7 @@ def routes(store: Store, queue: Queue) -> Blueprint:
 
     @blueprint.get("/v2/health/ready")
     def ready() -> Response:
-        archive = _state(lambda: store.check())
+        archive = _state(store.check)
         waiting = _state(lambda: {"lanes": _lanes(queue)})
         # Without the queue, lookups are still served; what is missing is asked again later.
         is_ready = archive["state"] == "up"
