@@ -1,0 +1,49 @@
+"""`python -m consumers`: one consumer process, until SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from contextlib import ExitStack, closing
+from types import FrameType
+
+from consumers.worker import Worker
+from embark import config, log
+from embark.archive import Archive
+from embark.backends import open_queue, open_store
+from embark.errors import EmbArkError
+from embark.models import load_catalogue
+from embark.retina import Retina
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT, then drain."""
+    stop = threading.Event()
+
+    def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGINT, ask_to_stop)
+    try:
+        settings = config.load().settings
+        log.configure(level=settings.log.level, form=settings.log.format, process="consumer")
+        catalogue = load_catalogue(settings.retina.model_repository)
+        with ExitStack() as opened:
+            store = opened.enter_context(closing(open_store(settings)))
+            queue = opened.enter_context(closing(open_queue(settings)))
+            retina = opened.enter_context(
+                closing(Retina(settings.retina.url, settings.retina.timeout_seconds))
+            )
+            worker = Worker(catalogue, Archive(store), queue, retina, settings)
+            log.logger(__name__).info("consuming", models=list(catalogue))
+            worker.run(stop)
+    except EmbArkError as error:
+        print(f"consumer: {error.message}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

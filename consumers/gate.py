@@ -1,0 +1,63 @@
+"""A gate before Retina: closed until Triton has loaded its models, and again while it is down.
+
+An outage would else use up the attempts of every request that is waiting.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from embark.log import logger
+from embark.retina import Retina
+
+_PROBE_SECONDS = 0.25
+
+_log = logger(__name__)
+
+
+class Gate:
+    """Open while Retina is ready. Starts closed; safe for many threads."""
+
+    def __init__(self, retina: Retina) -> None:
+        self._retina: Final = retina
+        self._open = threading.Event()
+        self._suspected = threading.Event()
+        self._closing = False
+        self._suspected.set()
+        self._prober = threading.Thread(target=self._probe, name="gate", daemon=True)
+        self._prober.start()
+
+    def pass_through(self) -> bool:
+        """Wait until Retina is ready; False if the gate was closed for good meanwhile."""
+        self._open.wait()
+        return not self._closing
+
+    def suspect(self) -> None:
+        """Shut the gate until Retina has been seen ready: a call to it has just failed."""
+        self._open.clear()
+        self._suspected.set()
+
+    def close(self) -> None:
+        """Let nobody through any more; idempotent."""
+        self._closing = True
+        self._suspected.set()
+        self._prober.join()
+        self._open.set()
+
+    def _probe(self) -> None:
+        waited = False
+        while not self._closing:
+            self._suspected.wait()
+            self._suspected.clear()
+            while not self._closing and not self._retina.ready():
+                if not waited:
+                    _log.warning("waiting_for_retina")
+                waited = True
+                self._suspected.wait(_PROBE_SECONDS)
+                self._suspected.clear()
+            if waited and not self._closing:
+                _log.info("retina_ready")
+            waited = False
+            if not self._suspected.is_set():
+                self._open.set()

@@ -1,0 +1,243 @@
+"""The consumer's loop: take, skip what the archive holds, prepare, embed, deliver.
+
+Texts of one model travel in batches; images one by one, since Triton's batcher joins them. A
+request that failed before travels alone, so that it cannot take others with it again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+from urllib.parse import urlsplit
+
+from consumers.deliver import Deliverer
+from consumers.fetch_pool import FetchPool
+from consumers.gate import Gate
+from consumers.in_flight import InFlight
+from consumers.inputs.fetch import Fetcher
+from consumers.inputs.image import inspect
+from embark.archive import Archive
+from embark.codec import Embedding, Failure
+from embark.config import Settings
+from embark.errors import (
+    ArchiveUnavailable,
+    InputFailure,
+    PermanentFailure,
+    QueueUnavailable,
+    RetinaUnavailable,
+    TemporaryFailure,
+)
+from embark.inputs import InputKind
+from embark.log import logger
+from embark.metrics import ARCHIVE_ERRORS
+from embark.models import Catalogue, Model
+from embark.queue.base import Delivery, Lane, Queue
+from embark.retina import Retina
+
+_POLL_SECONDS = 0.02
+_TROUBLE_SECONDS = 1.0
+_ARCHIVE_SECONDS = 5.0
+_DRAIN_SECONDS = 20.0
+
+_log = logger(__name__)
+
+
+class Worker:
+    """One consumer process.
+
+    Args:
+        catalogue: the models.
+        archive: where vectors go.
+        queue: where requests come from.
+        retina: who computes.
+        settings: all bounds.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        archive: Archive,
+        queue: Queue,
+        retina: Retina,
+        settings: Settings,
+    ) -> None:
+        self._catalogue: Final = catalogue
+        self._archive: Final = archive
+        self._queue: Final = queue
+        self._retina: Final = retina
+        self._settings: Final = settings
+        self._in_flight: Final = InFlight(
+            queue, settings.consumer, settings.queue.lease_seconds
+        )
+        self._deliverer: Final = Deliverer(archive, queue, self._in_flight, settings)
+        self._gate: Final = Gate(retina)
+        self._fetcher: Final = Fetcher(settings.consumer.fetch, settings.inputs)
+        self._fetches: Final = FetchPool(settings.consumer.fetch)
+        self._inferences: Final = {
+            lane: ThreadPoolExecutor(settings.consumer.inferences, f"embed-{lane.value}")
+            for lane in Lane
+        }
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set, then finish what was taken, or give it back."""
+        while not stop.is_set():
+            try:
+                taken = sum(self._take(lane) for lane in Lane)
+            except QueueUnavailable as error:
+                _log.error("queue_unavailable", reason=error.message)
+                stop.wait(_TROUBLE_SECONDS)
+                continue
+            if not taken:
+                self._in_flight.wait_for_change(_POLL_SECONDS)
+        self._drain()
+
+    def _take(self, lane: Lane) -> int:
+        most, most_bytes = self._in_flight.room(lane)
+        if most <= 0:
+            return 0
+        deliveries = self._queue.take(lane, most, most_bytes)
+        self._in_flight.add(deliveries)
+        by_model: dict[str, list[Delivery]] = {}
+        for delivery in deliveries:
+            by_model.setdefault(delivery.request.key.model, []).append(delivery)
+        for name, group in by_model.items():
+            self._guarded(None, group, lambda name=name, group=group: self._start(name, group))
+        return len(deliveries)
+
+    def _start(self, name: str, deliveries: Sequence[Delivery]) -> None:
+        model = self._catalogue[name] if name in self._catalogue else None
+        live, stale = _split(
+            deliveries, lambda one: model and one.request.key.generation == model.generation
+        )
+        for delivery in stale:
+            reason = f"no exported model serves {delivery.request.key}"
+            failure = TemporaryFailure(reason, code="unknown_generation")
+            self._deliverer.failed(None, delivery, failure)
+        if model is not None and live:
+            self._prepare(model, self._unknown(model, live))
+
+    def _unknown(self, model: Model, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Return the deliveries whose records the archive lacks; end the others."""
+        digests = [delivery.request.key.digest for delivery in deliveries]
+        try:
+            found = self._archive.get_many(model, digests, _ARCHIVE_SECONDS)
+        except ArchiveUnavailable as error:
+            ARCHIVE_ERRORS.labels(operation="read").inc()
+            _log.error("archive_unavailable", items=len(digests), reason=error.message)
+            self._deliverer.deferred(deliveries, _TROUBLE_SECONDS)
+            return []
+        records = dict(zip(digests, found, strict=True))
+        known, unknown = _split(
+            deliveries,
+            lambda one: isinstance(records[one.request.key.digest], Embedding | Failure),
+        )
+        if known:
+            self._deliverer.known(known)
+        return unknown
+
+    def _prepare(self, model: Model, deliveries: Sequence[Delivery]) -> None:
+        urls, rest = _split(
+            deliveries, lambda one: one.request.item.kind is InputKind.IMAGE_URL
+        )
+        refused = [delivery for delivery in urls if not self._submit_fetch(model, delivery)]
+        if refused:
+            self._deliverer.deferred(refused, _TROUBLE_SECONDS)
+        largest = min(self._settings.consumer.text_batch, model.facts.max_batch_size)
+        for batch in _batches(rest, largest):
+            pool = self._inferences[batch[0].request.lane]
+            pool.submit(self._guarded, model, batch, lambda batch=batch: self._embed(model, batch))
+
+    def _submit_fetch(self, model: Model, delivery: Delivery) -> bool:
+        url = delivery.request.item.payload.decode("ascii")
+
+        def fetch() -> None:
+            image = self._fetcher.fetch(url)
+            self._embed_payloads(model, [delivery], [image])
+
+        host = urlsplit(url).netloc
+        return self._fetches.submit(host, lambda: self._guarded(model, [delivery], fetch))
+
+    def _embed(self, model: Model, batch: Sequence[Delivery]) -> None:
+        self._embed_payloads(model, batch, [one.request.item.payload for one in batch])
+
+    def _embed_payloads(
+        self, model: Model, batch: Sequence[Delivery], payloads: Sequence[bytes]
+    ) -> None:
+        """Have Retina embed a batch of one lane, and deliver."""
+        if batch[0].request.item.kind is not InputKind.TEXT:
+            inspect(payloads[0], self._settings.inputs)
+        if not self._gate.pass_through():
+            return
+        try:
+            vectors = self._retina.embed(model, payloads, batch[0].request.lane)
+        except PermanentFailure:
+            if len(batch) == 1:
+                raise
+            for delivery in batch:
+                self._guarded(model, [delivery], lambda one=delivery: self._embed(model, [one]))
+        except RetinaUnavailable as error:
+            _log.warning("retina_unavailable", items=len(batch), reason=error.message)
+            self._gate.suspect()
+            self._deliverer.deferred(batch, _TROUBLE_SECONDS)
+        except TemporaryFailure:
+            self._gate.suspect()
+            raise
+        else:
+            self._deliverer.embedded(model, batch, vectors)
+
+    def _guarded(
+        self, model: Model | None, deliveries: Sequence[Delivery], task: Callable[[], None]
+    ) -> None:
+        """Run a task that ends deliveries; a failure ends them too."""
+        try:
+            task()
+        except InputFailure as error:
+            failure: InputFailure = error
+        except Exception:
+            # A bug must not take the consumer down, nor be retried without an end.
+            _log.exception("unexpected_error", keys=[str(one.request.key) for one in deliveries])
+            failure = TemporaryFailure("an unexpected error in the consumer", code="internal")
+        else:
+            return
+        for delivery in deliveries:
+            self._deliverer.failed(model, delivery, failure)
+
+    def _drain(self) -> None:
+        if not self._in_flight.wait_until_empty(_DRAIN_SECONDS):
+            held = self._in_flight.held()
+            _log.warning("given_back", items=len(held))
+            self._deliverer.deferred(held, 0)
+        self._gate.close()
+        for pool in self._inferences.values():
+            pool.shutdown(cancel_futures=True)
+        self._fetches.close()
+        self._fetcher.close()
+        self._in_flight.close()
+
+
+def _split(
+    deliveries: Sequence[Delivery], condition: Callable[[Delivery], object]
+) -> tuple[list[Delivery], list[Delivery]]:
+    """Return the deliveries for which `condition` holds, and the others."""
+    chosen: list[Delivery] = []
+    others: list[Delivery] = []
+    for delivery in deliveries:
+        (chosen if condition(delivery) else others).append(delivery)
+    return chosen, others
+
+
+def _batches(deliveries: Sequence[Delivery], largest: int) -> Iterator[list[Delivery]]:
+    """Yield batches of texts tried for the first time, and everything else alone."""
+    batch: list[Delivery] = []
+    for delivery in deliveries:
+        if delivery.request.item.kind is not InputKind.TEXT or delivery.attempt > 1:
+            yield [delivery]
+            continue
+        batch.append(delivery)
+        if len(batch) == largest:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
