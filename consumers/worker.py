@@ -68,9 +68,7 @@ class Worker:
         self._queue: Final = queue
         self._retina: Final = retina
         self._settings: Final = settings
-        self._in_flight: Final = InFlight(
-            queue, settings.consumer, settings.queue.lease_seconds
-        )
+        self._in_flight: Final = InFlight(queue, settings.consumer, settings.queue.lease_seconds)
         self._deliverer: Final = Deliverer(archive, queue, self._in_flight, settings)
         self._gate: Final = Gate(retina)
         self._fetcher: Final = Fetcher(settings.consumer.fetch, settings.inputs)
@@ -138,9 +136,7 @@ class Worker:
         return unknown
 
     def _prepare(self, model: Model, deliveries: Sequence[Delivery]) -> None:
-        urls, rest = _split(
-            deliveries, lambda one: one.request.item.kind is InputKind.IMAGE_URL
-        )
+        urls, rest = _split(deliveries, lambda one: one.request.item.kind is InputKind.IMAGE_URL)
         refused = [delivery for delivery in urls if not self._submit_fetch(model, delivery)]
         if refused:
             self._deliverer.deferred(refused, _TROUBLE_SECONDS)
@@ -213,7 +209,6 @@ class Worker:
         for pool in self._inferences.values():
             pool.shutdown(cancel_futures=True)
         self._fetches.close()
-        self._fetcher.close()
         self._in_flight.close()
 
 
