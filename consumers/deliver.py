@@ -44,6 +44,7 @@ class Deliverer:
         queue: Queue,
         in_flight: InFlight,
         settings: Settings,
+        *,
         clock_ms: Callable[[], int] = now_ms,
         rng: random.Random | None = None,
     ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -101,11 +102,11 @@ class Worker:
         for delivery in deliveries:
             by_model.setdefault(delivery.request.key.model, []).append(delivery)
         for name, group in by_model.items():
-            self._guarded(None, group, lambda name=name, group=group: self._start(name, group))
+            self._guarded(None, group, partial(self._start, name, group))
         return len(deliveries)
 
     def _start(self, name: str, deliveries: Sequence[Delivery]) -> None:
-        model = self._catalogue[name] if name in self._catalogue else None
+        model = dict(self._catalogue).get(name)
         live, stale = _split(
             deliveries, lambda one: model and one.request.key.generation == model.generation
         )
@@ -143,7 +144,7 @@ class Worker:
         largest = min(self._settings.consumer.text_batch, model.facts.max_batch_size)
         for batch in _batches(rest, largest):
             pool = self._inferences[batch[0].request.lane]
-            pool.submit(self._guarded, model, batch, lambda batch=batch: self._embed(model, batch))
+            pool.submit(self._guarded, model, batch, partial(self._embed, model, batch))
 
     def _submit_fetch(self, model: Model, delivery: Delivery) -> bool:
         url = delivery.request.item.payload.decode("ascii")
@@ -172,7 +173,7 @@ class Worker:
             if len(batch) == 1:
                 raise
             for delivery in batch:
-                self._guarded(model, [delivery], lambda one=delivery: self._embed(model, [one]))
+                self._guarded(model, [delivery], partial(self._embed, model, [delivery]))
         except RetinaUnavailable as error:
             _log.warning("retina_unavailable", items=len(batch), reason=error.message)
             self._gate.suspect()

@@ -73,7 +73,7 @@ class _Dialer:
     def dial(self, host: str, port: int) -> socket.socket:
         """Return a connection to one of the host's addresses, all of which must be allowed."""
         candidates = self._candidates(host, port)
-        for family, address in candidates:
+        for _, address in candidates:
             if not may_connect(ip_address(address[0].partition("%")[0]), self._allowed):
                 raise PermanentFailure(
                     "the URL leads to an address that is not public", code="forbidden_address"

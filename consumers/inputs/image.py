@@ -46,7 +46,8 @@ def inspect(data: bytes, settings: InputSettings) -> None:
 def _dimensions(data: bytes) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return image.size
+            width, height = image.size
+            return width, height
     except _DAMAGED:
         raise PermanentFailure(
             f"the bytes are no readable {', '.join(FORMATS)} image", code="not_an_image"
