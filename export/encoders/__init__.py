@@ -1,0 +1,23 @@
+"""The encoders, one module for each. A new one is added to `ENCODERS`."""
+
+from __future__ import annotations
+
+from embark.errors import ConfigurationError
+from export.encoders.base import Encoder
+from export.encoders.inception_v3 import InceptionV3
+from export.encoders.minilm import MiniLm
+
+ENCODERS: dict[str, Encoder] = {encoder.name: encoder for encoder in (InceptionV3(), MiniLm())}
+
+
+def find(name: str) -> Encoder:
+    """Return an encoder.
+
+    Raises:
+        ConfigurationError: none has this name.
+    """
+    if name not in ENCODERS:
+        raise ConfigurationError(
+            f"no encoder is named {name!r}; the encoders are: {', '.join(ENCODERS)}"
+        )
+    return ENCODERS[name]
