@@ -8,6 +8,7 @@ for itself. docs/metrics.md is checked against this module.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from prometheus_client import (
     CollectorRegistry,
@@ -126,8 +127,8 @@ def exposition() -> bytes:
     return generate_latest(registry)
 
 
-def forget_process(pid: int) -> None:
-    """Drop the live gauges of a process that has ended."""
-    folder = os.environ.get(SHARED_FOLDER)
-    if folder is not None:
-        multiprocess.mark_process_dead(pid, path=folder)  # type: ignore[no-untyped-call]
+def forget_process(pid: int, folder: Path | None = None) -> None:
+    """Drop the live gauges of a process that has ended from the shared folder."""
+    shared = folder or os.environ.get(SHARED_FOLDER)
+    if shared is not None:
+        multiprocess.mark_process_dead(pid, path=str(shared))  # type: ignore[no-untyped-call]

@@ -1,0 +1,131 @@
+"""`embark doctor`: every setting with its source, and whether each part can work."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from embark.cli.output import console, show_json
+from embark.client import Client
+from embark.config import Configuration, Settings, load
+from embark.errors import EmbArkError
+from embark.models import load_catalogue
+
+_LOW_DISK_BYTES = 5 * 2**30
+_PACKAGES = {
+    "gateway": ("flask", "gunicorn", "lmdb", "prometheus_client"),
+    "consumers": ("PIL", "tritonclient", "urllib3", "lmdb"),
+    "export": ("torch", "torchvision", "onnx", "onnxruntime"),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check: `ok`, `warning` or `error`, and what to do."""
+
+    name: str
+    state: str
+    detail: str
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "doctor",
+        help="show settings and check the installation",
+        description="Show every setting with its source, and check each part. Exits 1 on an error.",
+    )
+    parser.add_argument("--config", type=Path, help="TOML file with settings")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print settings and checks."""
+    configuration = load(file=options.config)
+    checks = list(_checks(configuration.settings))
+    if options.json:
+        settings = [
+            {"name": leaf.path, "value": _text(leaf.value), "source": leaf.source}
+            for leaf in configuration.leaves()
+        ]
+        show_json({"settings": settings, "checks": [asdict(check) for check in checks]})
+    else:
+        _show(configuration, checks)
+    return 1 if any(check.state == "error" for check in checks) else 0
+
+
+def _checks(settings: Settings) -> Iterator[Check]:
+    yield Check("python", "ok", platform.python_version())
+    for extra, packages in _PACKAGES.items():
+        missing = [name for name in packages if importlib.util.find_spec(name) is None]
+        detail = f"lacks {', '.join(missing)}: pip install 'embark[{extra}]'"
+        yield Check(extra, "warning" if missing else "ok", detail if missing else "installed")
+    yield _check("models", lambda: _models(settings))
+    yield _retina(settings)
+    yield _data(settings)
+    yield _gateway(settings)
+
+
+def _check(name: str, probe: Callable[[], str]) -> Check:
+    try:
+        return Check(name, "ok", probe())
+    except EmbArkError as error:
+        return Check(name, "error", error.message)
+
+
+def _models(settings: Settings) -> str:
+    catalogue = load_catalogue(settings.retina.model_repository)
+    return "; ".join(
+        f"{model.name} {model.generation} ({model.facts.weights})" for model in catalogue.values()
+    )
+
+
+def _retina(settings: Settings) -> Check:
+    environment = settings.retina.environment
+    if any(environment.glob("lib/python3*/site-packages/pytriton/tritonserver/bin/tritonserver")):
+        return Check("retina", "ok", f"tritonserver in {environment}")
+    return Check("retina", "warning", f"no tritonserver in {environment}: run `make retina`")
+
+
+def _data(settings: Settings) -> Check:
+    data = settings.data.absolute()
+    existing = next(folder for folder in (data, *data.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    detail = f"{data}, {free / 2**30:.1f} GiB free"
+    return Check("data", "ok" if free >= _LOW_DISK_BYTES else "warning", detail)
+
+
+def _gateway(settings: Settings) -> Check:
+    url = f"http://{settings.gateway.host}:{settings.gateway.port}"
+    try:
+        with Client(url, timeout_s=2, retries=0) as client:
+            health = client.health()
+    except EmbArkError:
+        return Check("gateway", "warning", f"does not answer at {url}; `embark up` starts it")
+    states = ", ".join(f"{name} {state['state']}" for name, state in health["dependencies"].items())
+    return Check("gateway", "ok" if health["ready"] else "error", f"{url}: {states}")
+
+
+def _show(configuration: Configuration, checks: list[Check]) -> None:
+    settings = Table("setting", "value", "from", box=None)
+    for leaf in configuration.leaves():
+        settings.add_row(leaf.path, _text(leaf.value), leaf.source)
+    console.print(settings)
+    console.print()
+    table = Table("check", "state", "", box=None)
+    for check in checks:
+        table.add_row(check.name, check.state, check.detail)
+    console.print(table)
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,106 @@
+"""The inputs that `lookup` and `prefetch` take from the command line, and the model of each."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+from embark.client import Client, ImageUrl, Sendable
+from embark.config import load
+from embark.errors import BadRequest, ConfigurationError
+from embark.inputs import Modality
+from embark.keys import Key, parse_key
+
+_CHUNK = 500
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the inputs and the service's address."""
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts")
+    parser.add_argument("--image", action="append", type=Path, default=[], help="image file")
+    parser.add_argument("--image-url", action="append", default=[], help="URL of an image")
+    parser.add_argument("--key", action="append", default=[], help="printed key")
+    parser.add_argument("--file", help="text file with one text a line; - for standard input")
+    parser.add_argument("--model", help="model; may be left out where only one fits")
+    add_service_arguments(parser)
+
+
+def add_service_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the service's address and `--json`."""
+    parser.add_argument("--url", help="the service (default: as configured, on this machine)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def open_client(options: argparse.Namespace) -> Client:
+    """Return a client of the service that was named or configured."""
+    gateway = load().settings.gateway
+    return Client(options.url or f"http://{gateway.host}:{gateway.port}")
+
+
+def chunks(options: argparse.Namespace, client: Client) -> Iterator[list[tuple[str, Sendable]]]:
+    """Yield the inputs with the model of each, a few hundred at a time."""
+    models = _Models(client, options.model)
+    found = ((models.of(one), one) for one in _inputs(options))
+    empty = True
+    while chunk := list(itertools.islice(found, _CHUNK)):
+        empty = False
+        yield chunk
+    if empty:
+        raise BadRequest("nothing to look up: give a TEXT, --image, --image-url, --key or --file")
+
+
+def by_model(chunk: Iterable[tuple[str, Sendable]]) -> dict[str, list[int]]:
+    """Return the positions of a chunk's inputs by model."""
+    positions: dict[str, list[int]] = {}
+    for position, (model, _) in enumerate(chunk):
+        positions.setdefault(model, []).append(position)
+    return positions
+
+
+def _inputs(options: argparse.Namespace) -> Iterator[Sendable]:
+    yield from options.texts
+    if options.file:
+        yield from _lines(options.file)
+    yield from options.image
+    yield from map(ImageUrl, options.image_url)
+    yield from map(parse_key, options.key)
+
+
+def _lines(name: str) -> Iterator[str]:
+    try:
+        opened = nullcontext(sys.stdin) if name == "-" else open(name, encoding="utf-8")
+        with opened as lines:
+            for line in lines:
+                yield line.rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{name} cannot be read: {error}") from None
+
+
+class _Models:
+    """Chooses the model of an input: the one named, else the only one of its modality."""
+
+    def __init__(self, client: Client, named: str | None) -> None:
+        self._client = client
+        self._named = named
+        self._of_modality: dict[str, list[str]] | None = None
+
+    def of(self, one: Sendable) -> str:
+        if isinstance(one, Key):
+            return one.model
+        if self._named is not None:
+            return self._named
+        if self._of_modality is None:
+            self._of_modality = {}
+            for model in self._client.models():
+                self._of_modality.setdefault(model["modality"], []).append(model["name"])
+        modality = Modality.TEXT if isinstance(one, str) else Modality.IMAGE
+        fitting = self._of_modality.get(modality.value, [])
+        if len(fitting) != 1:
+            raise BadRequest(
+                f"choose a {modality.value} model with --model: {', '.join(fitting) or 'none'}"
+            )
+        return fitting[0]

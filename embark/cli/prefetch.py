@@ -1,0 +1,42 @@
+"""`embark prefetch`: queue inputs whose vectors are wanted later."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from embark.cli.inputs import add_arguments, by_model, chunks, open_client
+from embark.cli.output import console, progress_console, show_json
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "prefetch",
+        help="queue inputs without reading them",
+        description="Queue inputs. They are on disk when the command ends. Exits 1 if one is"
+        " invalid.",
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Queue all inputs, showing how many are accepted."""
+    accepted = refused = 0
+    columns = (SpinnerColumn(), TextColumn("queued"), MofNCompleteColumn())
+    with open_client(options) as client, Progress(*columns, console=progress_console) as progress:
+        task = progress.add_task("prefetch", total=None)
+        for chunk in chunks(options, client):
+            for model, positions in by_model(chunk).items():
+                keys = client.prefetch([chunk[position][1] for position in positions], model)
+                accepted += sum(key is not None for key in keys)
+                refused += sum(key is None for key in keys)
+            progress.update(task, completed=accepted)
+    if options.json:
+        show_json({"accepted": accepted, "invalid": refused})
+    else:
+        console.print(f"{accepted} queued, {refused} invalid")
+    return 1 if refused else 0

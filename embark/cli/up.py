@@ -1,0 +1,88 @@
+"""`embark up`: the whole platform in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from embark.cli.export import export_all
+from embark.cli.output import console, show_json
+from embark.config import Configuration, load
+from embark.models import exported_versions, load_catalogue
+from embark.platform import Platform, only_one
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "up",
+        help="run the whole platform here",
+        description="Run Triton, consumers and gateway in the foreground until Ctrl-C.",
+    )
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (default: 8080)")
+    parser.add_argument("--data", type=Path, help="folder of archive, queue and logs")
+    parser.add_argument("--model-repository", type=Path, help="what `embark export` wrote")
+    parser.add_argument("--config", type=Path, help="TOML file with settings")
+    parser.add_argument("--json", action="store_true", help="print events as lines of JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run until SIGINT or SIGTERM; a second one ends everything at once."""
+    configuration = _configuration(options)
+    settings = configuration.settings
+    repository = settings.retina.model_repository
+    if not any(map(exported_versions, repository.glob("*"))):
+        export_all(repository)
+    models = ", ".join(load_catalogue(repository))
+
+    def report(line: str) -> None:
+        if options.json:
+            show_json({"event": "log", "message": line})
+        else:
+            console.print(line, markup=False, soft_wrap=True)
+
+    def ready(url: str) -> None:
+        if options.json:
+            show_json({"event": "ready", "url": url})
+            return
+        report(f"EmbArk is ready at {url}  (models: {models}; data: {settings.data})")
+        report(
+            f"Try: curl -s {url}/v1/lookup -d"
+            """ '{"model": "minilm", "items": ["a slow model, served at once"]}'"""
+        )
+        report("Ctrl-C drains and stops it.")
+
+    with only_one(settings.data):
+        platform = Platform(configuration, report)
+        stop = threading.Event()
+
+        def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
+            if stop.is_set():
+                platform.kill()
+            stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, ask_to_stop)
+        platform.run(stop, ready=ready)
+    report("stopped")
+    return 0
+
+
+def _configuration(options: argparse.Namespace) -> Configuration:
+    overrides = {
+        "gateway.host": options.host,
+        "gateway.port": options.port,
+        "data": options.data,
+        "retina.model_repository": options.model_repository,
+    }
+    settings = load(file=options.config, overrides=overrides).settings
+    overrides["data"] = settings.data.absolute()
+    overrides["retina.model_repository"] = settings.retina.model_repository.absolute()
+    overrides["retina.environment"] = settings.retina.environment.absolute()
+    return load(file=options.config, overrides=overrides)
