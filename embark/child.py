@@ -94,7 +94,7 @@ class Child:
             text=True,
             errors="replace",
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock
         )
         self._pump = threading.Thread(target=self._copy_lines, args=(self._process,), daemon=True)
         self._pump.start()
@@ -153,8 +153,8 @@ class Child:
     def _copy_lines(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         with process.stdout as lines:
-            for line in lines:
-                line = line.rstrip("\n")
+            for raw in lines:
+                line = raw.rstrip("\n")
                 self._tail.append(line)
                 self._lines.info("%s", line)
                 if self._shown(line):

@@ -68,7 +68,6 @@ def triton_command(
         "backend-directory": backends,
         "backend-config": f"python,shm-region-prefix-name={region}",
         "model-control-mode": "none",
-        "disable-auto-complete-config": "true",
         "exit-timeout-secs": _EXIT_SECONDS,
         "http-address": "127.0.0.1",
         "http-port": ports.http,
@@ -82,6 +81,7 @@ def triton_command(
     return Command(
         [
             str(server / "bin" / "tritonserver"),
+            "--disable-auto-complete-config",
             *(f"--{name}={value}" for name, value in flags.items()),
         ],
         {

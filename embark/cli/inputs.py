@@ -72,8 +72,7 @@ def _inputs(options: argparse.Namespace) -> Iterator[Sendable]:
 
 def _lines(name: str) -> Iterator[str]:
     try:
-        opened = nullcontext(sys.stdin) if name == "-" else open(name, encoding="utf-8")
-        with opened as lines:
+        with nullcontext(sys.stdin) if name == "-" else Path(name).open(encoding="utf-8") as lines:
             for line in lines:
                 yield line.rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -26,7 +26,7 @@ _SAMPLES = (
     "",
     "Slow models can be served quickly if their results are kept.",
     "A short one.",
-    "Привет, мир. 你好，世界。 🙂",
+    "Привет, мир. こんにちは世界。 🙂",
     "The archive answers at once; the queue remembers what was missing. " * 4,
     "One sentence, repeated until it is longer than the model can read. " * 40,
     "naïve café, Ångström",
