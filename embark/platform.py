@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import socket
 import sys
@@ -24,6 +25,8 @@ from embark.triton import Command, TritonPorts, forget_shared_memory, triton_com
 
 LOCK_FILE = "up.lock"
 
+# Triton's error lines, but for its complaint that there is no GPU.
+_RETINA_ERROR = re.compile(r"E\d{4} (?!.*CudaDriverHelper)")
 _WATCH_SECONDS = 0.1
 _PROBE_SECONDS = 1.0
 _GATEWAY_STOP_SECONDS = 20
@@ -78,7 +81,7 @@ class Platform:
             retina,
             logs / "retina.log",
             report,
-            shown=lambda line: line.startswith("E"),
+            shown=lambda line: bool(_RETINA_ERROR.match(line)),
             clean=lambda pid: forget_shared_memory(region),
         )
         self._consumers: Final = [

@@ -1,0 +1,61 @@
+# Everything a fresh machine needs, from Python 3.10 to 3.13 alone.
+# make demo       set up, run the main job on real input, and show it
+# make test       set up and run all tests
+# make test-fast  the tests that start no server
+# make check      lint, format, types and import directions
+# make bench      measure lookups and the miss path; writes JSON
+# make lock       resolve requirements/*.txt again
+
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3.13 python3; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& command -v "$$p" && break; done)
+BIN := .venv/bin
+UV := $(BIN)/uv
+
+.PHONY: setup retina models demo test test-fast check bench lock clean
+
+setup: .venv/.done
+retina: .venv-retina/.done
+
+.venv/.done: requirements/dev.txt setup.cfg
+	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.13 found; set PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(UV) pip sync --quiet --python $(BIN)/python requirements/dev.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable . uv
+	touch $@
+
+.venv-retina/.done: requirements/retina.txt .venv/.done
+	$(UV) venv --quiet --clear --seed --python $(BIN)/python .venv-retina
+	$(UV) pip sync --quiet --python .venv-retina/bin/python requirements/retina.txt
+	touch $@
+
+models: setup
+	$(BIN)/python -m export --all
+
+demo: setup retina models
+	$(BIN)/python -m examples.demo
+
+test: setup retina models
+	$(BIN)/python -m pytest
+
+test-fast: setup
+	$(BIN)/python -m pytest tests/unit tests/contract
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+lock: setup
+	$(UV) pip compile --quiet --universal --python-version 3.10 --extra test \
+		--custom-compile-command "make lock" setup.cfg -o requirements/dev.txt
+	$(UV) pip compile --quiet --universal --python-version 3.10 \
+		--custom-compile-command "make lock" requirements/retina.in -o requirements/retina.txt
+
+clean:
+	rm -rf .venv .venv-retina embark-data .cache model_repository/*/[0-9]*/
