@@ -82,9 +82,11 @@ class Lookups:
         LOOKUP_BATCH.observe(len(items))
         wanted = _distinct(items)
         answers = self._read(wanted.values())
-        queued = set() if on_miss == "skip" else self._queue(wanted, answers)
-        if on_miss == "wait" and queued:
-            self._wait(wanted, answers, queued, wait_ms / 1000)
+        queued: set[Key] = set()
+        if on_miss == "wait":
+            queued = self._queue_and_wait(wanted, answers, wait_ms / 1000)
+        elif on_miss == "oov":
+            queued = self._queue(wanted, answers)
         self._misses.found(key for key, answer in answers.items() if _is_record(answer))
         results = [_result(item, answers[item.key], item.key in queued) for item in items]
         _count(results, answers)
@@ -111,7 +113,13 @@ class Lookups:
             _log.warning("archive_unavailable", items=len(group), reason=error.message)
             return [LATE] * len(group)
 
-    def _queue(self, wanted: dict[Key, Item], answers: dict[Key, Answer]) -> set[Key]:
+    def _queue(
+        self,
+        wanted: dict[Key, Item],
+        answers: dict[Key, Answer],
+        patience_s: float | None = None,
+    ) -> set[Key]:
+        """Have missing items queued; return the keys known to be in the queue."""
         missing = [item for key, item in wanted.items() if answers[key] is MISSING]
         requests = [
             Request(item.key, item.content, Lane.INTERACTIVE)
@@ -120,20 +128,21 @@ class Lookups:
         ]
         queued = {item.key for item in missing if item.content is None and self._is_asked(item)}
         if requests:
-            accepted = self._misses.ask(requests)
+            accepted = self._misses.ask(requests, patience_s)
             queued.update(request.key for request, ok in zip(requests, accepted, strict=True) if ok)
         return queued
 
     def _is_asked(self, item: Item) -> bool:
         return self._misses.in_flight(item.key)
 
-    def _wait(
-        self, wanted: dict[Key, Item], answers: dict[Key, Answer], queued: set[Key], wait_s: float
-    ) -> None:
-        """Read queued keys again until all have a record or the time is up."""
+    def _queue_and_wait(
+        self, wanted: dict[Key, Item], answers: dict[Key, Answer], wait_s: float
+    ) -> set[Key]:
+        """Queue missing items, and read them again until all have a record or the time is up."""
         deadline = time.monotonic() + wait_s
         pause = _FIRST_POLL_SECONDS
         with self._slot() as granted:
+            queued = self._queue(wanted, answers, wait_s if granted else None)
             while granted and queued and (remaining := deadline - time.monotonic()) > 0:
                 time.sleep(min(pause, remaining))
                 pause = min(pause * 1.3, _LAST_POLL_SECONDS)
@@ -141,6 +150,7 @@ class Lookups:
                     if _is_record(answer):
                         answers[key] = answer
                         queued.discard(key)
+        return queued
 
     @contextmanager
     def _slot(self) -> Iterator[bool]:

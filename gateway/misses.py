@@ -63,16 +63,18 @@ class Misses:
         self._writer = threading.Thread(target=self._write_groups, name="misses", daemon=True)
         self._writer.start()
 
-    def ask(self, requests: Sequence[Request]) -> list[bool]:
+    def ask(self, requests: Sequence[Request], patience_s: float | None = None) -> list[bool]:
         """Have requests queued; return for each whether it is known to be in the queue.
 
-        Waits up to `miss_ack_ms` for the queue to confirm, and not at all when it has failed.
+        Waits up to `patience_s` for the queue to confirm; without it up to `miss_ack_ms`, and not
+        at all when the queue has just failed.
         """
         with self._changed:
             groups = [self._add(request) for request in requests]
             self._changed.notify()
-        if self._healthy:
-            _wait_for({group for group in groups if group}, self._settings.miss_ack_ms / 1000)
+        if patience_s is None:
+            patience_s = self._settings.miss_ack_ms / 1000 if self._healthy else 0.0
+        _wait_for({group for group in groups if group}, patience_s)
         return [group is not None and group.written for group in groups]
 
     def in_flight(self, key: Key) -> bool:

@@ -1,0 +1,163 @@
+"""Lookup → miss → queue → consumer → Triton → archive → hit, on real processes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from embark.client import Client, ImageUrl
+from export.graph import cosines
+from export.reference import Reference
+from tests.conftest import ALLOWED_ORIGIN
+from tests.support.stack import Stack, all_hits, wait_until
+
+pytestmark = pytest.mark.stack
+
+WAIT_MS = 20_000
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG")
+    return file.getvalue()
+
+
+def huge_png() -> bytes:
+    file = io.BytesIO()
+    Image.new("1", (30_000, 30_000)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def origin() -> Iterator[str]:
+    """A web server on the allowed address: a photograph, and redirects to where none may go."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/photograph":
+                body = jpeg(data.coffee())
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+            elif self.path == "/inside":
+                self.send_response(302)
+                self.send_header("Location", "http://127.0.0.1:1/secret")
+                self.end_headers()
+            else:
+                self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer((ALLOWED_ORIGIN, 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://{ALLOWED_ORIGIN}:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_texts_are_oov_at_first_and_then_agree_with_pytorch(
+    client: Client, minilm: Reference
+) -> None:
+    texts = [f"text {number}: {'long ' * number}" for number in range(60)] + ["", "日本語 🙂"]
+    first = client.lookup(texts, "minilm")
+    assert Counter(item.status for item in first.items) == {"oov": len(texts)}
+    assert not first.embeddings.any()
+    assert all(item.queued for item in first.items)
+    second = client.lookup(texts, "minilm", on_miss="wait", wait_ms=WAIT_MS)
+    assert second.hits.all()
+    expected = minilm.embed([text.encode() for text in texts])
+    assert cosines(second.embeddings, expected).min() >= 0.9999
+
+
+def test_images_agree_with_pytorch(client: Client, inception: Reference) -> None:
+    images = [jpeg(getattr(data, name)()) for name in ("astronaut", "rocket", "cat", "coins")]
+    found = client.lookup(images, "inception_v3", on_miss="wait", wait_ms=WAIT_MS)
+    assert found.hits.all()
+    assert cosines(found.embeddings, inception.embed(images)).min() >= 0.9999
+
+
+def test_inputs_that_cannot_be_embedded_fail_with_a_reason(client: Client, origin: str) -> None:
+    truncated = jpeg(data.rocket())[:2000]
+    inputs = {
+        "not_an_image": b"these are no pixels",
+        "image_too_large": huge_png(),
+        "forbidden_address": ImageUrl("http://127.0.0.1:1/x.png"),
+        "not_found": ImageUrl(f"{origin}/missing"),
+    }
+    found = client.lookup(
+        [*inputs.values(), ImageUrl(f"{origin}/inside"), truncated],
+        "inception_v3",
+        on_miss="wait",
+        wait_ms=WAIT_MS,
+    )
+    reasons = [item.reason["code"] if item.reason else None for item in found.items]
+    assert reasons == [*inputs, "forbidden_address", "not_an_image"]
+    again = client.lookup(list(inputs.values()), "inception_v3")
+    assert {item.status for item in again.items} == {"failed"}
+
+
+def test_an_image_by_url_and_by_bytes_have_one_vector(client: Client, origin: str) -> None:
+    inputs = [ImageUrl(f"{origin}/photograph"), jpeg(data.coffee())]
+    found = client.lookup(inputs, "inception_v3", on_miss="wait", wait_ms=WAIT_MS)
+    assert found.hits.all()
+    assert cosines(found.embeddings[:1], found.embeddings[1:]).min() >= 0.9999
+
+
+def test_prefetched_inputs_become_hits(client: Client) -> None:
+    texts = [f"prefetched {number}" for number in range(200)]
+    keys = client.prefetch(texts, "minilm")
+    assert len(set(keys)) == len(texts)
+    wait_until(lambda: all_hits(client, texts), 30, "all are hits")
+
+
+def test_several_models_and_a_bad_item_in_one_request(stack: Stack) -> None:
+    photograph = base64.b64encode(jpeg(data.cat())).decode()
+    body = {
+        "items": [
+            {"model": "minilm", "text": "in one request"},
+            {"model": "inception_v3", "image": photograph},
+            {"model": "minilm", "image": photograph},
+        ],
+        "on_miss": "wait",
+        "wait_ms": WAIT_MS,
+    }
+    items = httpx.post(f"{stack.url}/v1/lookup", json=body, timeout=60).json()["items"]
+    assert [item["status"] for item in items] == ["hit", "hit", "invalid"]
+    assert [len(item["embedding"]) for item in items[:2]] == [384, 2048]
+
+
+def test_concurrent_requests_are_executed_in_batches(stack: Stack, client: Client) -> None:
+    retina = f"http://127.0.0.1:{stack.retina_http_port()}/v2/models/inception_v3_encoder/stats"
+
+    def counts() -> tuple[int, int]:
+        stats = httpx.get(retina).json()["model_stats"][0]
+        return int(stats["inference_count"]), int(stats["execution_count"])
+
+    inferred, executed = counts()
+    rng = np.random.default_rng(1)
+    images = [jpeg(rng.integers(0, 256, (320, 320, 3), np.uint8)) for _ in range(48)]
+    found = client.lookup(images, "inception_v3", on_miss="wait", wait_ms=WAIT_MS)
+    assert found.hits.all()
+    inferred, executed = counts()[0] - inferred, counts()[1] - executed
+    assert inferred == len(images)
+    assert executed <= len(images) / 2, f"{inferred} inferences in {executed} executions"
+
+
+def test_metrics_tell_what_happened(stack: Stack, client: Client) -> None:
+    client.lookup(["for the metrics"], "minilm", on_miss="wait", wait_ms=WAIT_MS)
+    metrics = httpx.get(f"{stack.url}/metrics").text
+    assert 'embark_lookup_items_total{model="minilm",status="hit"}' in metrics
+    assert 'embark_consumed_total{model="minilm",outcome="embedded"}' in metrics

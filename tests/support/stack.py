@@ -1,0 +1,123 @@
+"""A real platform for tests: `embark up` on free ports and a data folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from embark.client import Client
+
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
+
+_START_SECONDS = 90
+_STOP_SECONDS = 90
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def all_hits(client: Client, texts: list[str]) -> bool:
+    return bool(client.lookup(texts, "minilm", on_miss="skip").hits.all())
+
+
+class Stack:
+    """A running `embark up`."""
+
+    def __init__(self, data: Path, environment: dict[str, str] | None = None) -> None:
+        self.data = data
+        self.messages: list[str] = []
+        self.url = f"http://127.0.0.1:{free_port()}"
+        command = [sys.executable, "-m", "embark", "up", "--json", "--data", str(data)]
+        command += ["--port", self.url.rpartition(":")[2], "--model-repository", str(REPOSITORY)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+        )
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def wait_ready(self) -> None:
+        wait_until(
+            lambda: self._ready.is_set() or self.process.poll() is not None,
+            _START_SECONDS,
+            f"ready; it said {self.messages}",
+        )
+        assert self._ready.is_set(), self.messages
+
+    def stop(self) -> int:
+        """Ask for an orderly end; returns the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(_STOP_SECONDS)
+        finally:
+            self.process.kill()
+            self._reader.join()
+        return status
+
+    def children(self, part: str) -> list[psutil.Process]:
+        """Processes of a part: `gateway`, `consumers` or `tritonserver`."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        return [one for one in family if part in _command(one)]
+
+    def kill(self, part: str) -> None:
+        """SIGKILL every process of a part."""
+        found = self.children(part)
+        assert found, f"no process of {part}"
+        for one in found:
+            one.kill()
+
+    def retina_http_port(self) -> int:
+        (server,) = self.children("tritonserver")
+        flag = next(part for part in server.cmdline() if part.startswith("--http-port="))
+        return int(flag.partition("=")[2])
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                event = json.loads(line)
+                self.messages.append(event.get("message", ""))
+                if event.get("event") == "ready":
+                    self._ready.set()
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        command = process.cmdline()
+    except psutil.NoSuchProcess:
+        return ""
+    if command and command[0].endswith("tritonserver"):
+        return "tritonserver"
+    return command[2] if command[1:2] == ["-m"] else ""
+
+
+@contextmanager
+def running(data: Path, environment: dict[str, str] | None = None) -> Iterator[Stack]:
+    stack = Stack(data, environment)
+    try:
+        stack.wait_ready()
+        yield stack
+    finally:
+        stack.stop()
