@@ -271,11 +271,15 @@ def _encoded(one: Sendable) -> dict[str, str]:
     if isinstance(one, Key):
         return {"key": str(one)}
     if isinstance(one, Path):
-        try:
-            one = one.read_bytes()
-        except OSError as error:
-            raise BadRequest(f"{one} cannot be read: {error.strerror}", code="unreadable") from None
+        one = _file_bytes(one)
     return {"image": base64.b64encode(one).decode("ascii")}
+
+
+def _file_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadRequest(f"{path} cannot be read: {error.strerror}", code="unreadable") from None
 
 
 def _result(answer: dict[str, Any]) -> Result:

@@ -33,7 +33,7 @@ HEADER = struct.Struct("<BBHIQ")
 _CHECKSUM_AT, _AFTER_CHECKSUM = 4, 8
 
 _KIND_OF_DTYPE = {"float16": 1, "float32": 2}
-_DTYPE_OF_KIND = {1: np.dtype("<f2"), 2: np.dtype("<f4")}
+_DTYPE_OF_KIND: dict[int, np.dtype[Any]] = {1: np.dtype("<f2"), 2: np.dtype("<f4")}
 _FAILURE = 3
 
 

@@ -154,7 +154,7 @@ class ConsumerSettings(_Section):
         gt=0,
         description="The same, for one that was given up after the last temporary failure.",
     )
-    fetch: FetchSettings = FetchSettings()  # type: ignore[call-arg]
+    fetch: FetchSettings = FetchSettings()
 
 
 class LogSettings(_Section):
@@ -172,13 +172,13 @@ class Settings(_Section):
     """
 
     data: Path = Field(Path("embark-data"), description="Folder of archive, queue and logs.")
-    inputs: InputSettings = InputSettings()  # type: ignore[call-arg]
-    gateway: GatewaySettings = GatewaySettings()  # type: ignore[call-arg]
-    archive: ArchiveSettings = ArchiveSettings()  # type: ignore[call-arg]
-    queue: QueueSettings = QueueSettings()  # type: ignore[call-arg]
-    retina: RetinaSettings = RetinaSettings()  # type: ignore[call-arg]
+    inputs: InputSettings = InputSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    queue: QueueSettings = QueueSettings()
+    retina: RetinaSettings = RetinaSettings()
     consumer: ConsumerSettings = ConsumerSettings()
-    log: LogSettings = LogSettings()  # type: ignore[call-arg]
+    log: LogSettings = LogSettings()
 
 
 @dataclass(frozen=True)
@@ -257,11 +257,12 @@ def _default_file(environ: Mapping[str, str]) -> Path | None:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        tree: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
+    return tree
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -150,6 +150,7 @@ def _load_model(folder: Path) -> Model:
 
 def _load_oov(folder: Path, facts: ModelFacts) -> Vector:
     path = folder / OOV_FILE
+    oov: Vector
     if path.exists():
         oov = np.load(path, allow_pickle=False).astype(facts.dtype)
     else:

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from embark import config
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
                 repository,
                 options.weights,
                 force=options.force,
-                report=lambda step, name=encoder.name: _say(f"{name}: {step}"),
+                report=partial(_say, encoder.name),
             )
             for encoder in encoders
         ]
@@ -64,8 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _say(name: str, step: str) -> None:
+    print(f"{name}: {step}", file=sys.stderr, flush=True)
 
 
 def _as_json(export: Export) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The demo's input: sentences written for it, and photographs that scikit-image and -learn carry."""
+"""The demo's input: sentences of its own, and photographs from scikit-image and scikit-learn."""
 
 from __future__ import annotations
 
