@@ -7,9 +7,10 @@ killed in a write leaves the last commit intact, and LMDB's robust mutex frees i
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import lmdb
 
@@ -46,7 +47,7 @@ class LmdbStore:
         """See `Store.get_many`. Reads are memory accesses, so `timeout_s` is never reached."""
         prefix = _prefix(model, generation)
         with self._transaction(write=False) as txn:
-            get = txn.get
+            get = cast("Callable[[bytes, Found], Found]", txn.get)
             return [get(prefix + digest, MISSING) for digest in digests]
 
     def put_many(self, model: str, generation: str, records: Mapping[bytes, bytes]) -> None:
@@ -98,6 +99,6 @@ def _prefix(model: str, generation: str) -> bytes:
 def _keys_below(txn: lmdb.Transaction, prefix: bytes) -> Iterator[bytes]:
     with txn.cursor() as cursor:
         found = cursor.set_range(prefix)
-        while found and cursor.key().startswith(prefix):
-            yield cursor.key()
+        while found and bytes(cursor.key()).startswith(prefix):
+            yield bytes(cursor.key())
             found = cursor.next()

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embark.errors import ConfigurationError, NotFound
+from embark.models import FACTS_FILE, OOV_FILE, load_catalogue
+from tests.support.models import DIMENSION, facts, write_model
+
+
+def test_the_highest_complete_version_is_live(tmp_path: Path) -> None:
+    for version in (1, 2, 10):
+        write_model(tmp_path, facts("m", version=version, generation=f"{version:016x}"))
+    (tmp_path / "m" / "11").mkdir()
+    (tmp_path / "m" / ".new-12").mkdir()
+    assert load_catalogue(tmp_path)["m"].generation == f"{10:016x}"
+
+
+def test_the_oov_vector_is_zero_or_from_its_file(tmp_path: Path) -> None:
+    write_model(tmp_path, facts("zero"))
+    folder = write_model(tmp_path, facts("own"))
+    np.save(folder / OOV_FILE, np.ones(DIMENSION))
+    models = load_catalogue(tmp_path)
+    assert not models["zero"].oov.any()
+    assert models["own"].oov.tolist() == [1.0] * DIMENSION
+    np.save(folder / OOV_FILE, np.ones(DIMENSION + 1))
+    with pytest.raises(ConfigurationError, match="shape"):
+        load_catalogue(tmp_path)
+
+
+def test_an_unknown_model_is_named_with_those_that_exist(tmp_path: Path) -> None:
+    write_model(tmp_path, facts("m"))
+    with pytest.raises(NotFound, match=r"'x'.*m"):
+        load_catalogue(tmp_path)["x"]
+
+
+def test_broken_and_moved_facts_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="embark export"):
+        load_catalogue(tmp_path / "none")
+    folder = write_model(tmp_path, facts("m"))
+    folder.parent.rename(tmp_path / "renamed")
+    with pytest.raises(ConfigurationError, match="renamed"):
+        load_catalogue(tmp_path)
+    (tmp_path / "renamed" / "1" / FACTS_FILE).write_text("{}")
+    with pytest.raises(ConfigurationError, match=FACTS_FILE):
+        load_catalogue(tmp_path)
