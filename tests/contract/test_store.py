@@ -75,7 +75,7 @@ def test_a_closed_store_says_so(store: Store) -> None:
     store.close()
     store.close()
     for call in (
-        lambda: store.check(),
+        store.check,
         lambda: store.get_many("m", G1, [digest(1)], 1),
         lambda: store.put_many("m", G1, {digest(1): b""}),
     ):

@@ -1,0 +1,157 @@
+"""The client against a real HTTP server in a thread."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from werkzeug.serving import make_server
+
+from embark import Client, ImageUrl
+from embark.cli import main
+from embark.errors import ServiceError
+from embark.inputs import text_input
+from embark.keys import Key, digest
+from tests.support.gateway import Service, service, vector_of
+from tests.support.models import DIMENSION, GENERATION
+
+
+def key_of(text: str) -> Key:
+    return Key("words", GENERATION, digest(text_input(text)))
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Service]:
+    with service(tmp_path, gateway__miss_ack_ms=100) as opened:
+        yield opened
+
+
+@pytest.fixture
+def url(here: Service) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, here.gateway.app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_batches_keep_the_order(here: Service, url: str) -> None:
+    texts = [f"text {number}" for number in range(25)]
+    for text in texts[::2]:
+        here.put_vector(key_of(text), vector_of(key_of(text), DIMENSION))
+    with Client(url, batch_items=7) as client:
+        found = client.lookup(texts, "words")
+    assert found.embeddings.shape == (25, DIMENSION)
+    assert found.embeddings.dtype == np.float32
+    assert found.hits.tolist() == [number % 2 == 0 for number in range(25)]
+    for text, row in zip(texts[::2], found.embeddings[::2], strict=True):
+        expected = vector_of(key_of(text), DIMENSION).astype(np.float16)
+        np.testing.assert_array_equal(row, expected)
+
+
+def test_every_kind_of_input_and_an_invalid_one(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "image"
+    file.write_bytes(b"bytes")
+    inputs = [b"bytes", file, ImageUrl("http://example.com/a.png"), b""]
+    with Client(url) as client:
+        found = client.lookup(inputs, "pictures")
+        assert [item.status for item in found.items] == ["oov", "oov", "oov", "invalid"]
+        assert found.items[0].key == found.items[1].key
+        assert np.isnan(found.embeddings[3]).all()
+        assert found.items[3].reason is not None
+        assert client.lookup([key_of("a")], "words").items[0].status == "oov"
+        assert client.lookup([], "words").embeddings.shape == (0, DIMENSION)
+        assert client.lookup([b""], "pictures").embeddings.shape == (1, DIMENSION)
+        assert client.prefetch(["a", "b"], "words") == [str(key_of("a")), str(key_of("b"))]
+        assert client.health()["ready"]
+
+
+def test_a_refused_request_raises(url: str) -> None:
+    with Client(url) as client, pytest.raises(ServiceError) as error:
+        client.lookup(["a"], "none")
+    assert (error.value.status, error.value.code) == (404, "unknown_model")
+
+
+def test_an_unreachable_service_is_named() -> None:
+    with Client("http://127.0.0.1:1", retries=1) as client:
+        with pytest.raises(ServiceError, match=r"127\.0\.0\.1:1") as error:
+            client.models()
+    assert error.value.status == 0
+
+
+@pytest.mark.parametrize(
+    ("failures", "status", "expected"), [(2, 503, 3), (2, 429, 3), (9, 400, 1)]
+)
+def test_only_what_may_pass_is_sent_again(failures: int, status: int, expected: int) -> None:
+    seen = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.path)
+            failing = len(seen) <= failures
+            body = {"error": {"code": "busy", "message": "later"}} if failing else {"models": []}
+            self.send_response(status if failing else 200)
+            self.send_header("Retry-After", "0")
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with Client(f"http://127.0.0.1:{server.server_port}", retries=3) as client:
+            if status == 400:
+                with pytest.raises(ServiceError, match="later"):
+                    client.models()
+            else:
+                assert client.models() == []
+        server.shutdown()
+        thread.join()
+    assert len(seen) == expected
+
+
+def test_commands_print_json(
+    here: Service, url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    here.put_vector(key_of("a"), vector_of(key_of("a"), DIMENSION))
+    lines = tmp_path / "lines.txt"
+    lines.write_text("b\nc\n")
+    assert main(["lookup", "a", "--file", str(lines), "--url", url, "--json"]) == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["status"] for one in printed] == ["hit", "oov", "oov"]
+    assert len(printed[0]["embedding"]) == DIMENSION
+    assert main(["prefetch", "d", "--url", url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"accepted": 1, "invalid": 0}
+    assert main(["models", "--url", url, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["models"]) == 2
+
+
+def test_commands_print_tables_and_errors(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lookup", "a", "--url", url]) == 0
+    assert "oov" in capsys.readouterr().out
+    assert main(["lookup", "--url", url]) == 2
+    assert main(["lookup", "a", "--model", "none", "--url", url]) == 2
+    assert "no model is named" in capsys.readouterr().err
+    assert main(["models", "--url", "http://127.0.0.1:1", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "unreachable"
+
+
+def test_doctor_names_each_setting_and_its_source(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EMBARK_RETINA__MODEL_REPOSITORY", str(tmp_path))
+    assert main(["doctor", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    sources = {one["name"]: one["source"] for one in told["settings"]}
+    assert sources["retina.model_repository"] == "EMBARK_RETINA__MODEL_REPOSITORY"
+    states = {one["name"]: one["state"] for one in told["checks"]}
+    assert states["models"] == "error"
