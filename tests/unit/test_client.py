@@ -80,9 +80,9 @@ def test_a_refused_request_raises(url: str) -> None:
 
 
 def test_an_unreachable_service_is_named() -> None:
-    with Client("http://127.0.0.1:1", retries=1) as client:
-        with pytest.raises(ServiceError, match=r"127\.0\.0\.1:1") as error:
-            client.models()
+    unreachable = pytest.raises(ServiceError, match=r"127\.0\.0\.1:1")
+    with Client("http://127.0.0.1:1", retries=1) as client, unreachable as error:
+        client.models()
     assert error.value.status == 0
 
 
