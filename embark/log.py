@@ -41,6 +41,8 @@ def configure(*, level: str, form: str, process: str) -> None:
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # It logs each answer with damaged headers, with a traceback; `embark_fetch_seconds` counts them.
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -193,7 +193,9 @@ class Fetcher:
             for _ in range(self._settings.max_redirects + 1):
                 with _failures(dialer), self._get(url, dialer) as response:
                     if response.status not in _REDIRECTS:
-                        return self._body(response)
+                        body = self._body(response)
+                        dialer.remaining_s()  # a body cut by the clock may look complete
+                        return body
                     url = _target(url, response)
         finally:
             dialer.close()

@@ -1,4 +1,4 @@
-"""SIGKILL of a process that writes to the embedded archive or queue: nothing acknowledged is lost."""
+"""SIGKILL of writers to the embedded archive and queue: nothing acknowledged is lost."""
 
 from __future__ import annotations
 
