@@ -41,7 +41,7 @@ def configure(*, level: str, form: str, process: str) -> None:
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # It logs each answer with damaged headers, with a traceback; `embark_fetch_seconds` counts them.
+    # It logs every damaged answer with a traceback; `embark_fetch_seconds` counts them.
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -104,8 +104,12 @@ def test_statuses(status: str, code: str, kind: type[InputFailure]) -> None:
 
 @pytest.mark.parametrize(
     ("location", "code"),
-    [("", "bad_redirect"), ("file:///etc/passwd", "bad_redirect"), ("/again", "too_many_redirects")],
-)  # fmt: skip
+    [
+        ("", "bad_redirect"),
+        ("file:///etc/passwd", "bad_redirect"),
+        ("/again", "too_many_redirects"),
+    ],
+)
 def test_redirects_that_lead_nowhere(location: str, code: str) -> None:
     assert failure_of(answer(status="301 Moved", Location=location)).code == code
 
