@@ -3,7 +3,7 @@
 # make test       set up and run all tests
 # make test-fast  the tests that start no server
 # make check      lint, format, types and import directions
-# make bench      measure lookups and the miss path; writes JSON
+# make docs       write docs/configuration.md and docs/metrics.md again
 # make lock       resolve requirements/*.txt again
 
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3.13 python3; do \
@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3.13 python3; 
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: setup retina models demo test test-fast check bench lock clean
+.PHONY: setup retina models demo test test-fast check docs lock clean
 
 setup: .venv/.done
 retina: .venv-retina/.done
@@ -48,8 +48,8 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup
-	$(BIN)/python -m benchmarks
+docs: setup
+	$(BIN)/python docs/generate.py
 
 lock: setup
 	$(UV) pip compile --quiet --universal --python-version 3.10 --extra test \
