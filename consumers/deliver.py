@@ -111,7 +111,7 @@ class Deliverer:
     def _remember(
         self, model: Model | None, delivery: Delivery, failure: InputFailure, seconds: float
     ) -> None:
-        _log.info("input_failed", **_named(delivery), reason=failure.code)
+        _log.info("input_failed", **_named(delivery), reason=failure.code, detail=failure.message)
         record = self._failure_record(delivery, failure.code, failure.message, seconds)
         if model is None or self._write(model, record, [delivery]):
             FAILURES.labels(reason=failure.code).inc()

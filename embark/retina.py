@@ -104,10 +104,10 @@ class Retina:
     def _failure(self, error: InferenceServerException) -> Exception:
         status, message = str(error.status()), str(error.message())
         if status == str(grpc.StatusCode.INVALID_ARGUMENT):
+            # Only the fronts' own `code: message` is a verdict on the input.
             code, _, reason = message.partition(": ")
             if code.isidentifier() and reason:
                 return PermanentFailure(reason, code=code)
-            return PermanentFailure(message, code="rejected_by_model")
         if status == str(grpc.StatusCode.DEADLINE_EXCEEDED):
             return TemporaryFailure("inference ran out of time", code="inference_timeout")
         # An input that kills Triton must be counted against that input; a full queue must not.

@@ -18,6 +18,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 
 # Pixels are counted below, against the settings; Pillow's own limit warns instead of refusing.
 Image.MAX_IMAGE_PIXELS = None
+# Pillow loads its readers on first use, which many threads must not do at once.
+Image.init()
 
 # What Pillow's readers raise on damaged headers.
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError,

@@ -25,6 +25,8 @@ _MAX_RATIO = 4
 
 # Pixels are counted below; Pillow's own limit warns instead of refusing.
 Image.MAX_IMAGE_PIXELS = None
+# Pillow loads its readers on first use, which many threads must not do at once.
+Image.init()
 
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError,
             struct.error, zlib.error)  # fmt: skip

@@ -15,7 +15,10 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from embark.backends import ARCHIVE_FOLDER
 from embark.client import Client, ImageUrl
+from embark.keys import parse_key
+from embark.store.lmdb import LmdbStore
 from export.graph import cosines
 from export.reference import Reference
 from tests.conftest import ALLOWED_ORIGIN
@@ -42,6 +45,8 @@ def huge_png() -> bytes:
 def origin() -> Iterator[str]:
     """A web server on the allowed address: a photograph, and redirects to where none may go."""
 
+    busy = iter([True, True])
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/photograph":
@@ -54,6 +59,11 @@ def origin() -> Iterator[str]:
                 self.send_response(302)
                 self.send_header("Location", "http://127.0.0.1:1/secret")
                 self.end_headers()
+            elif self.path == "/busy" and next(busy, False):
+                self.send_error(503)
+            elif self.path == "/busy":
+                self.path = "/photograph"
+                self.do_GET()
             else:
                 self.send_error(404)
 
@@ -85,7 +95,7 @@ def test_texts_are_oov_at_first_and_then_agree_with_pytorch(
 def test_images_agree_with_pytorch(client: Client, inception: Reference) -> None:
     images = [jpeg(getattr(data, name)()) for name in ("astronaut", "rocket", "cat", "coins")]
     found = client.lookup(images, "inception_v3", on_miss="wait", wait_ms=WAIT_MS)
-    assert found.hits.all()
+    assert found.hits.all(), [item.reason for item in found.items]
     assert cosines(found.embeddings, inception.embed(images)).min() >= 0.9999
 
 
@@ -112,8 +122,34 @@ def test_inputs_that_cannot_be_embedded_fail_with_a_reason(client: Client, origi
 def test_an_image_by_url_and_by_bytes_have_one_vector(client: Client, origin: str) -> None:
     inputs = [ImageUrl(f"{origin}/photograph"), jpeg(data.coffee())]
     found = client.lookup(inputs, "inception_v3", on_miss="wait", wait_ms=WAIT_MS)
-    assert found.hits.all()
+    assert found.hits.all(), [item.reason for item in found.items]
     assert cosines(found.embeddings[:1], found.embeddings[1:]).min() >= 0.9999
+
+
+def test_an_origin_that_is_busy_is_asked_again(client: Client, origin: str) -> None:
+    found = client.lookup(
+        [ImageUrl(f"{origin}/busy")], "inception_v3", on_miss="wait", wait_ms=WAIT_MS
+    )
+    assert found.hits.all(), [item.reason for item in found.items]
+
+
+def test_a_damaged_record_is_computed_again(stack: Stack, client: Client) -> None:
+    text = "stored, damaged, repaired"
+    first = client.lookup([text], "minilm", on_miss="wait", wait_ms=WAIT_MS)
+    key = parse_key(str(first.items[0].key))
+    store = LmdbStore(stack.data / ARCHIVE_FOLDER, 2**36)
+    (record,) = store.get_many(key.model, key.generation, [key.digest], 1)
+    assert isinstance(record, bytes)
+    damaged = record[:40] + bytes([record[40] ^ 1]) + record[41:]
+    store.put_many(key.model, key.generation, {key.digest: damaged})
+    assert client.lookup([text], "minilm", on_miss="skip").items[0].status == "oov"
+    second = client.lookup([text], "minilm", on_miss="wait", wait_ms=WAIT_MS)
+    assert second.hits.all()
+    np.testing.assert_array_equal(second.embeddings, first.embeddings)
+    (repaired,) = store.get_many(key.model, key.generation, [key.digest], 1)
+    store.close()
+    assert isinstance(repaired, bytes)
+    assert repaired[16:] == record[16:]
 
 
 def test_prefetched_inputs_become_hits(client: Client) -> None:
@@ -143,14 +179,15 @@ def test_concurrent_requests_are_executed_in_batches(stack: Stack, client: Clien
     retina = f"http://127.0.0.1:{stack.retina_http_port()}/v2/models/inception_v3_encoder/stats"
 
     def counts() -> tuple[int, int]:
-        stats = httpx.get(retina).json()["model_stats"][0]
-        return int(stats["inference_count"]), int(stats["execution_count"])
+        versions = httpx.get(retina).json()["model_stats"]
+        inferences = sum(int(version["inference_count"]) for version in versions)
+        return inferences, sum(int(version["execution_count"]) for version in versions)
 
     inferred, executed = counts()
     rng = np.random.default_rng(1)
     images = [jpeg(rng.integers(0, 256, (320, 320, 3), np.uint8)) for _ in range(48)]
     found = client.lookup(images, "inception_v3", on_miss="wait", wait_ms=WAIT_MS)
-    assert found.hits.all()
+    assert found.hits.all(), [item.reason for item in found.items]
     inferred, executed = counts()[0] - inferred, counts()[1] - executed
     assert inferred == len(images)
     assert executed <= len(images) / 2, f"{inferred} inferences in {executed} executions"

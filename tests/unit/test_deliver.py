@@ -1,0 +1,162 @@
+"""How a request ends, on the real embedded archive and queue."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.backoff import delay_s
+from consumers.deliver import Deliverer
+from consumers.in_flight import InFlight
+from embark.archive import MISSING, Archive
+from embark.codec import Embedding, Failure
+from embark.config import ConsumerSettings, load
+from embark.errors import PermanentFailure, TemporaryFailure
+from embark.inputs import text_input
+from embark.keys import Key, digest
+from embark.queue.base import Delivery, Lane, Request
+from tests.support.gateway import Service, service, vector_of
+from tests.support.models import DIMENSION, GENERATION
+
+ATTEMPTS = 3
+
+
+class Consumer:
+    """The end of the consumer's path, without the middle."""
+
+    def __init__(self, here: Service) -> None:
+        settings = load(environment={}, overrides={"queue.max_attempts": ATTEMPTS}).settings
+        self.here = here
+        self.model = here.models["words"]
+        self.in_flight = InFlight(here.queue, settings.consumer, 15)
+        self.deliverer = Deliverer(Archive(here.store), here.queue, self.in_flight, settings)
+
+    def take(self, *texts: str) -> list[Delivery]:
+        requests = [
+            Request(Key("words", GENERATION, digest(item)), item, Lane.INTERACTIVE)
+            for item in map(text_input, texts)
+        ]
+        if requests:
+            self.here.queue.put(requests)
+        deliveries = self.here.queue.take(Lane.INTERACTIVE, 100, 10**9)
+        self.in_flight.add(deliveries)
+        return deliveries
+
+    def record(self, delivery: Delivery) -> object:
+        return Archive(self.here.store).get_many(self.model, [delivery.request.key.digest], 1)[0]
+
+    @property
+    def depth(self) -> int:
+        return self.here.queue.status()[Lane.INTERACTIVE].depth
+
+
+@pytest.fixture
+def consumer(tmp_path: Path) -> Iterator[Consumer]:
+    with service(tmp_path) as here:
+        made = Consumer(here)
+        yield made
+        made.in_flight.close()
+
+
+def test_vectors_are_written_and_acknowledged(consumer: Consumer) -> None:
+    deliveries = consumer.take("a", "b")
+    vectors = np.stack([vector_of(one.request.key, DIMENSION) for one in deliveries])
+    consumer.deliverer.embedded(consumer.model, deliveries, vectors)
+    assert all(isinstance(consumer.record(one), Embedding) for one in deliveries)
+    assert (consumer.depth, consumer.in_flight.held()) == (0, [])
+
+
+def test_a_vector_that_cannot_be_stored_fails_alone(consumer: Consumer) -> None:
+    deliveries = consumer.take("a", "b")
+    vectors = np.zeros((2, DIMENSION), np.float32)
+    vectors[0, 0] = np.nan
+    consumer.deliverer.embedded(consumer.model, deliveries, vectors)
+    broken, good = (consumer.record(one) for one in deliveries)
+    assert isinstance(broken, Failure)
+    assert broken.code == "not_finite"
+    assert isinstance(good, Embedding)
+    assert consumer.depth == 0
+
+
+def test_a_permanent_failure_is_remembered(consumer: Consumer) -> None:
+    (delivery,) = consumer.take("a")
+    consumer.deliverer.failed(consumer.model, delivery, PermanentFailure("gone", code="not_found"))
+    record = consumer.record(delivery)
+    assert isinstance(record, Failure)
+    assert (record.code, record.message) == ("not_found", "gone")
+    assert consumer.depth == 0
+
+
+def test_a_temporary_failure_is_tried_again_and_at_last_given_up(consumer: Consumer) -> None:
+    deliveries = consumer.take("a")
+    failure = TemporaryFailure("busy", code="server_error")
+    for attempt in range(1, ATTEMPTS + 1):
+        (delivery,) = deliveries
+        assert (delivery.attempt, consumer.record(delivery)) == (attempt, MISSING)
+        consumer.deliverer.failed(consumer.model, delivery, failure)
+        deadline = time.monotonic() + 10
+        while attempt < ATTEMPTS and not (deliveries := consumer.take()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    record = consumer.record(delivery)
+    assert isinstance(record, Failure)
+    assert record.code == "server_error"
+    (letter,) = consumer.here.queue.dead(10)
+    assert (letter.code, letter.request) == ("server_error", delivery.request)
+    assert consumer.depth == 0
+
+
+def test_when_the_archive_is_down_nothing_is_acknowledged(consumer: Consumer) -> None:
+    deliveries = consumer.take("a")
+    consumer.here.store.close()
+    consumer.deliverer.embedded(consumer.model, deliveries, np.zeros((1, DIMENSION), np.float32))
+    assert (consumer.depth, consumer.in_flight.held()) == (1, [])
+
+
+def test_when_the_queue_is_down_nothing_is_raised(consumer: Consumer) -> None:
+    deliveries = consumer.take("a")
+    consumer.here.queue.close()
+    consumer.deliverer.embedded(consumer.model, deliveries, np.zeros((1, DIMENSION), np.float32))
+    assert isinstance(consumer.record(deliveries[0]), Embedding)
+    assert consumer.in_flight.held() == []
+
+
+def test_what_is_in_flight_is_bounded(consumer: Consumer) -> None:
+    settings = ConsumerSettings(max_in_flight=5, max_bulk_in_flight=2, max_in_flight_bytes=2**20)
+    bounded = InFlight(consumer.here.queue, settings, 15)
+    assert bounded.room(Lane.INTERACTIVE) == (5, 2**20)
+    assert bounded.room(Lane.BULK) == (2, 2**20)
+    deliveries = consumer.take("abcd", "efgh")
+    bounded.add(deliveries)
+    assert bounded.room(Lane.INTERACTIVE) == (3, 2**20 - 8)
+    assert bounded.room(Lane.BULK) == (2, 2**20 - 8)
+    bounded.remove(deliveries)
+    assert bounded.wait_until_empty(0)
+    bounded.close()
+
+
+def test_leases_are_renewed_while_work_goes_on(tmp_path: Path) -> None:
+    with service(tmp_path) as here:
+        here.queue._lease_s = 0.3
+        consumer = Consumer(here)
+        consumer.in_flight.close()
+        renewing = InFlight(here.queue, ConsumerSettings(), 0.3)
+        renewing.add(consumer.take("a"))
+        ends = time.monotonic() + 1
+        while time.monotonic() < ends:
+            assert consumer.take() == []
+            time.sleep(0.02)
+        renewing.close()
+
+
+@given(st.integers(1, 200), st.floats(0.01, 10), st.floats(10, 100), st.integers())
+def test_delays_grow_within_their_bounds(attempt: int, base: float, most: float, seed: int) -> None:
+    ceiling = min(most, base * 2.0 ** min(attempt - 1, 60))
+    assert ceiling / 2 <= delay_s(attempt, base, most, random.Random(seed)) <= ceiling
