@@ -10,8 +10,8 @@ from rich.console import Console
 
 from embark.errors import EmbArkError
 
-console = Console(highlight=False)
-progress_console = Console(stderr=True, highlight=False)
+console = Console(highlight=False, markup=False)
+progress_console = Console(stderr=True, highlight=False, markup=False)
 
 
 def show_json(value: Any) -> None:

@@ -136,8 +136,10 @@ def test_commands_print_json(
 
 
 def test_commands_print_tables_and_errors(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["lookup", "a", "--url", url]) == 0
-    assert "oov" in capsys.readouterr().out
+    assert main(["lookup", "[red]a[/]", "--url", url]) == 0
+    printed = capsys.readouterr().out
+    assert "oov" in printed
+    assert "[red]a[/]" in printed
     assert main(["lookup", "--url", url]) == 2
     assert main(["lookup", "a", "--model", "none", "--url", url]) == 2
     assert "no model is named" in capsys.readouterr().err
