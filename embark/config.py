@@ -43,7 +43,7 @@ class GatewaySettings(_Section):
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
     processes: int = Field(2, ge=1, le=256, description="Worker processes.")
     threads: int = Field(16, ge=1, le=512, description="Threads of each worker process.")
-    max_body_bytes: int = Field(64 * _MIB, ge=1024, description="Largest request body.")
+    max_body_bytes: int = Field(40 * _MIB, ge=1024, description="Largest request body.")
     max_items: int = Field(1000, ge=1, le=100_000, description="Most items in one request.")
     max_wait_ms: int = Field(30_000, ge=0, description="Longest wait_ms that a lookup may ask.")
     max_waiting: int = Field(

@@ -1,4 +1,4 @@
-"""From a request's body to its items: checked, digested, and bound to a model.
+"""From a request's `items` to items: checked, digested, and bound to a model.
 
 An item that cannot be served becomes a `BadRequest` in its place, so that the others still are.
 Never decodes images and never fetches.
@@ -8,26 +8,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
-
-import orjson
+from typing import Any, Final
 
 from embark.config import InputSettings
 from embark.errors import BadRequest, PayloadTooLarge
 from embark.inputs import Input, image_input, image_url_input, text_input
 from embark.keys import Key, digest, parse_key
 from embark.models import Catalogue, Model
+from gateway.body import refuse_unknown
 
 _CONTENT_FIELDS = ("text", "image", "image_url", "key")
 _ITEM_FIELDS = frozenset((*_CONTENT_FIELDS, "model"))
-
-# Parsed JSON takes up to thirty times the memory of its text.
-_LARGE_BODY_BYTES = 2**20
-_large_bodies = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +41,6 @@ class Item:
 
 
 Parsed = Item | BadRequest
-
-
-def parse_body(body: bytes, fields: frozenset[str]) -> dict[str, Any]:
-    """Return the JSON object in `body`, which may have `fields` only.
-
-    A byte that is not UTF-8, inside a string, becomes a lone surrogate there: only the item that
-    holds it is refused, later.
-
-    Raises:
-        BadRequest: not a JSON object, or a field is unknown.
-    """
-    if len(body) > _LARGE_BODY_BYTES:
-        with _large_bodies:
-            parsed = _parse_json(body)
-    else:
-        parsed = _parse_json(body)
-    if not isinstance(parsed, dict):
-        raise BadRequest("the body must be a JSON object", code="invalid_json")
-    _refuse_unknown(parsed, fields, "the request")
-    return parsed
 
 
 class ItemParser:
@@ -117,7 +90,7 @@ class ItemParser:
             item = {"text": item}
         if not isinstance(item, dict):
             raise BadRequest("an item is a string or an object", code="invalid_item")
-        _refuse_unknown(item, _ITEM_FIELDS, "the item")
+        refuse_unknown(item, _ITEM_FIELDS, "the item")
         sent = [field for field in _CONTENT_FIELDS if field in item]
         if len(sent) != 1:
             raise BadRequest(
@@ -190,51 +163,8 @@ class ItemParser:
         return f"the models are: {', '.join(self._catalogue)}"
 
 
-def choice(body: Mapping[str, Any], field: str, choices: tuple[str, ...]) -> str:
-    """Return the value of an optional field, the first choice if it is absent.
-
-    Raises:
-        BadRequest: the value is none of the choices.
-    """
-    value = body.get(field, choices[0])
-    if value not in choices:
-        raise BadRequest(f"{field} must be one of {', '.join(choices)}", code=f"invalid_{field}")
-    return str(value)
-
-
-def _parse_json(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        text = body.decode("utf-8", "surrogateescape")
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise BadRequest(f"the body is not valid JSON: {reason}", code="invalid_json") from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
-
-
-def _refuse_unknown(fields: Mapping[str, Any], known: frozenset[str], where: str) -> None:
-    unknown = sorted(fields.keys() - known)
-    if unknown:
-        raise BadRequest(
-            f"{where} has an unknown field, {_quoted(unknown[0])}; known are:"
-            f" {', '.join(sorted(known))}",
-            code="unknown_field",
-        )
-
-
 def _limit(what: str, size: int, most: int, unit: str) -> None:
     if size > most:
         raise PayloadTooLarge(
             f"{what} has {size} {unit}; the limit is {most}", code=f"{what}_too_large"
         )
-
-
-def _quoted(text: str) -> str:
-    return ascii(text if len(text) <= 40 else f"{text[:40]}…")

@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from embark.archive import now_ms
 from embark.codec import Embedding, Failure
 from embark.config import GatewaySettings
 from embark.errors import BadRequest
 from embark.models import Vector
+from gateway.body import choice, read_body
 from gateway.errors import describe
-from gateway.items import Item, ItemParser, Parsed, choice, parse_body
+from gateway.items import Item, ItemParser, Parsed
 from gateway.lookup import ON_MISS, Lookups, Result
 from gateway.responses import json_response
 
@@ -30,7 +31,7 @@ def routes(parser: ItemParser, lookups: Lookups, settings: GatewaySettings) -> B
 
     @blueprint.post("/v1/lookup")
     def lookup() -> Response:
-        body = parse_body(request.get_data(cache=False), _FIELDS)
+        body = read_body(_FIELDS)
         on_miss = choice(body, "on_miss", ON_MISS)
         encoding = choice(body, "encoding", _ENCODINGS)
         wait_ms = _wait_ms(body, settings.max_wait_ms)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from embark.errors import BadRequest
 from embark.queue.base import Lane, Queue, Request
-from gateway.items import Item, ItemParser, Parsed, parse_body
+from gateway.body import read_body
+from gateway.items import Item, ItemParser, Parsed
 from gateway.responses import json_response
 from gateway.views.lookup import invalid, served_items
 
@@ -21,7 +22,7 @@ def routes(parser: ItemParser, queue: Queue) -> Blueprint:
 
     @blueprint.post("/v1/prefetch")
     def prefetch() -> Response:
-        body = parse_body(request.get_data(cache=False), _FIELDS)
+        body = read_body(_FIELDS)
         parsed = [_with_content(item) for item in parser.parse(body)]
         requests = {
             item.key: Request(item.key, item.content, Lane.BULK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from embark.queue.base import Lane
 from tests.support.gateway import Service, service, vector_of
 from tests.support.models import DIMENSION, GENERATION
 
+CHUNKED = {"wsgi.input_terminated": True}
 IMAGE = b"any bytes: the gateway never decodes"
 IMAGE_BASE64 = base64.b64encode(IMAGE).decode()
 
@@ -165,8 +167,10 @@ def test_a_thousand_items_are_served_and_one_more_is_refused(here: Service) -> N
 
 def test_too_large_a_body_is_refused(tmp_path: Path) -> None:
     with service(tmp_path, gateway__max_body_bytes=2000) as small:
-        answer = small.http.post("/v1/lookup", data=b"x" * 3000)
-        assert (answer.status_code, answer.json["error"]["code"]) == (413, "body_too_large")
+        body = b" " * 3000
+        for sent in ({"data": body}, {"input_stream": BytesIO(body), "environ_overrides": CHUNKED}):
+            answer = small.http.post("/v1/lookup", **sent)
+            assert (answer.status_code, answer.json["error"]["code"]) == (413, "body_too_large")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)

@@ -1,0 +1,87 @@
+"""The request's body: read within its limit, parsed, its fields checked."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import orjson
+from flask import request
+
+from embark.errors import BadRequest, PayloadTooLarge
+
+# Parsed JSON takes up to thirty times the memory of its text, so large ones take turns.
+_LARGE_BODY_BYTES = 2**20
+_large_bodies = threading.Lock()
+
+
+def read_body(fields: frozenset[str]) -> dict[str, Any]:
+    """Return the JSON object that the current request carries, which may have `fields` only.
+
+    A byte that is not UTF-8, inside a string, becomes a lone surrogate there: only the item that
+    holds it is refused, later.
+
+    Raises:
+        BadRequest: not a JSON object, or a field is unknown.
+        PayloadTooLarge: a body sent in chunks exceeds the limit; Flask refuses announced ones.
+    """
+    body = request.get_data(cache=False)
+    limit = request.max_content_length
+    if request.content_length is None and limit is not None and len(body) >= limit:
+        # The stream ends at the limit without a word.
+        raise PayloadTooLarge(f"the body has {limit} bytes or more", code="body_too_large")
+    if len(body) > _LARGE_BODY_BYTES:
+        with _large_bodies:
+            parsed = _parse_json(body)
+    else:
+        parsed = _parse_json(body)
+    if not isinstance(parsed, dict):
+        raise BadRequest("the body must be a JSON object", code="invalid_json")
+    refuse_unknown(parsed, fields, "the request")
+    return parsed
+
+
+def choice(body: Mapping[str, Any], field: str, choices: tuple[str, ...]) -> str:
+    """Return the value of an optional field, the first choice if it is absent.
+
+    Raises:
+        BadRequest: the value is none of the choices.
+    """
+    value = body.get(field, choices[0])
+    if value not in choices:
+        raise BadRequest(f"{field} must be one of {', '.join(choices)}", code=f"invalid_{field}")
+    return str(value)
+
+
+def refuse_unknown(fields: Mapping[str, Any], known: frozenset[str], where: str) -> None:
+    """Raise BadRequest, `unknown_field`, if `fields` has a name that is not known."""
+    unknown = sorted(fields.keys() - known)
+    if unknown:
+        raise BadRequest(
+            f"{where} has an unknown field, {_quoted(unknown[0])}; known are:"
+            f" {', '.join(sorted(known))}",
+            code="unknown_field",
+        )
+
+
+def _parse_json(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        text = body.decode("utf-8", "surrogateescape")
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise BadRequest(f"the body is not valid JSON: {reason}", code="invalid_json") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _quoted(text: str) -> str:
+    return ascii(text if len(text) <= 40 else f"{text[:40]}…")
