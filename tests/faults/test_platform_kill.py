@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
-from embark.client import Client
+from embark.client import Client, Sendable
 from embark.errors import ServiceError
 from export.graph import cosines
 from export.reference import Reference
@@ -21,11 +25,28 @@ pytestmark = pytest.mark.stack
 PARTS = ("consumers", "tritonserver", "gateway")
 
 
+MODELS = ("minilm", "inception_v3")
+
+
+def unseen(model: str, thread: int, number: int) -> bytes:
+    """An input of its own for each number: a text, or a small image of noise."""
+    if model == "minilm":
+        return f"load {thread} {number}".encode()
+    pixels = np.random.default_rng([thread, number]).integers(0, 256, (32, 32, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def sendable(inputs: Sequence[bytes], model: str) -> list[Sendable]:
+    return [one.decode() if model == "minilm" else one for one in inputs]
+
+
 class Load:
-    """Looks up unseen texts from several threads, and remembers which were accepted."""
+    """Looks up unseen inputs from several threads, and remembers which were accepted."""
 
     def __init__(self, url: str, threads: int = 3) -> None:
-        self.accepted: set[str] = set()
+        self.accepted: dict[str, list[bytes]] = {model: [] for model in MODELS}
         self.wrong: list[str] = []
         self._url = url
         self._stop = threading.Event()
@@ -43,50 +64,61 @@ class Load:
         for thread in self._threads:
             thread.join()
 
+    def count(self) -> int:
+        return sum(map(len, self.accepted.values()))
+
     def _run(self, thread: int) -> None:
         with Client(self._url, retries=0, timeout_s=10) as client:
             number = 0
             while not self._stop.is_set():
-                texts = [f"load {thread} {number + one}" for one in range(5)]
+                for model, many in zip(MODELS, (5, 1), strict=True):
+                    inputs = [unseen(model, thread, number + one) for one in range(many)]
+                    self._look_up(client, model, inputs)
                 number += 5
-                try:
-                    found = client.lookup(texts, "minilm")
-                except ServiceError as error:
-                    if error.status:
-                        self.wrong.append(str(error))
-                else:
-                    pairs = zip(texts, found.items, strict=True)
-                    self.accepted.update(text for text, item in pairs if item.queued)
-                self._stop.wait(0.02)
+                self._stop.wait(0.15)
+
+    def _look_up(self, client: Client, model: str, inputs: list[bytes]) -> None:
+        try:
+            found = client.lookup(sendable(inputs, model), model)
+        except ServiceError as error:
+            if error.status:
+                self.wrong.append(str(error))
+        else:
+            pairs = zip(inputs, found.items, strict=True)
+            self.accepted[model] += [one for one, item in pairs if item.queued]
 
 
-def test_killed_parts_lose_nothing(tmp_path: Path, minilm: Reference) -> None:
+def test_killed_parts_lose_nothing(tmp_path: Path, minilm: Reference, inception: Reference) -> None:
     with running(tmp_path) as stack:
         with Load(stack.url) as load:
             for part in PARTS:
                 time.sleep(1)
-                before = len(load.accepted)
+                before = load.count()
                 stack.kill(part)
                 wait_until(lambda part=part: stack.children(part), 30, f"{part} is back")
-                wait_until(
-                    lambda before=before: len(load.accepted) > before + 50, 30, "load is accepted"
-                )
+                wait_until(lambda before=before: load.count() > before + 50, 30, "load is accepted")
         assert not load.wrong
-        texts = sorted(load.accepted)
-        assert len(texts) > 150
-        with Client(stack.url) as client:
-            wait_until(
-                lambda: all_hits(client, texts),
-                90,
-                f"all {len(texts)} accepted texts are hits",
-            )
-            sample = texts[:: max(1, len(texts) // 200)]
-            found = client.lookup(sample, "minilm", on_miss="skip")
-        expected = minilm.embed([text.encode() for text in sample])
-        assert cosines(found.embeddings, expected).min() >= 0.9999
+        for reference in (minilm, inception):
+            check_hits(stack.url, reference, load.accepted[reference.facts.name])
         reported = "\n".join(stack.messages)
         for name in ("consumer-1", "retina", "gateway"):
             assert f"{name} stopped (killed by SIGKILL); starting again" in reported
+
+
+def check_hits(url: str, reference: Reference, accepted: list[bytes]) -> None:
+    """Every accepted input becomes a hit, and those of a sample are PyTorch's vectors."""
+    model = reference.facts.name
+    assert len(accepted) > 30
+    with Client(url) as client:
+
+        def are_hits() -> bool:
+            found = client.lookup(sendable(accepted, model), model, on_miss="skip")
+            return bool(found.hits.all())
+
+        wait_until(are_hits, 120, f"all {len(accepted)} accepted inputs of {model} are hits")
+        sample = accepted[:: max(1, len(accepted) // 100)]
+        found = client.lookup(sendable(sample, model), model, on_miss="skip")
+    assert cosines(found.embeddings, reference.embed(sample)).min() >= 0.9999
 
 
 def test_a_killed_supervisor_leaves_no_process(tmp_path: Path) -> None:
