@@ -119,6 +119,17 @@ def test_inputs_that_cannot_be_embedded_fail_with_a_reason(client: Client, origi
     assert {item.status for item in again.items} == {"failed"}
 
 
+def test_a_large_image_travels(client: Client, inception: Reference) -> None:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(2).integers(0, 256, (2700, 2700, 3), np.uint8)
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    image = file.getvalue()
+    assert len(image) > 20_000_000
+    found = client.lookup([image], "inception_v3", on_miss="wait", wait_ms=WAIT_MS)
+    assert found.hits.all(), found.items[0].reason
+    assert cosines(found.embeddings, inception.embed([image])).min() >= 0.9999
+
+
 def test_an_image_by_url_and_by_bytes_have_one_vector(client: Client, origin: str) -> None:
     inputs = [ImageUrl(f"{origin}/photograph"), jpeg(data.coffee())]
     found = client.lookup(inputs, "inception_v3", on_miss="wait", wait_ms=WAIT_MS)
