@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from embark.config import FetchSettings
+from embark.settings import FetchSettings
 
 Task = Callable[[], None]
 

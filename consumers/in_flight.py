@@ -6,11 +6,11 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from embark.config import ConsumerSettings
 from embark.errors import QueueUnavailable
 from embark.log import logger
 from embark.metrics import IN_FLIGHT
 from embark.queue.base import Delivery, Lane, Queue
+from embark.settings import ConsumerSettings
 
 _log = logger(__name__)
 

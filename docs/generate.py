@@ -9,7 +9,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 
 from embark import metrics
-from embark.config import ENV_PREFIX, Settings
+from embark.config import ENV_PREFIX
+from embark.settings import Settings
 
 FOLDER = Path(__file__).parent
 
@@ -23,7 +24,7 @@ def configuration() -> str:
         " `embark doctor` prints every value with its source.\n\n"
         "`gateway.port` is `[gateway] port = …` in the file and"
         f" `{ENV_PREFIX}GATEWAY__PORT` in the environment; lists are separated by commas there.\n\n"
-        "Written by `make docs` from `embark/config.py`.\n\n"
+        "Written by `make docs` from `embark/settings.py`.\n\n"
         "| setting | default | what it is |\n|---|---|---|\n"
     )
     return head + "".join(f"| `{a}` | `{b}` | {c} |\n" for a, b, c in _leaves(Settings()))
@@ -54,7 +55,13 @@ def _leaves(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, str, st
         if isinstance(value, BaseModel):
             yield from _leaves(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", "" if value == () else str(value), field.description or ""
+            yield f"{prefix}{name}", _shown(value), field.description or ""
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 if __name__ == "__main__":

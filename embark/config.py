@@ -1,9 +1,9 @@
-"""Settings: one typed tree, filled from defaults, then a TOML file, then environment variables.
+"""Where settings come from: defaults, then a TOML file, then environment variables.
 
 Later sources win, command-line flags over all. A variable is named after its path:
 `EMBARK_GATEWAY__PORT` sets `gateway.port`. A name that no setting has is an error wherever it
-appears. Every leaf remembers where its value came from (`embark doctor` prints it).
-docs/configuration.md is generated from this module.
+appears. Every leaf remembers where its value came from (`embark doctor` prints it). The settings
+themselves are `embark.settings`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from embark.errors import ConfigurationError
+from embark.settings import Settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,157 +28,6 @@ else:
 ENV_PREFIX = "EMBARK_"
 FILE_VARIABLE = "EMBARK_CONFIG"
 DEFAULT_FILE = Path("embark.toml")
-
-_MIB = 2**20
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GatewaySettings(_Section):
-    """EmbArk itself: the HTTP service."""
-
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
-    processes: int = Field(2, ge=1, le=256, description="Worker processes.")
-    threads: int = Field(16, ge=1, le=512, description="Threads of each worker process.")
-    max_body_bytes: int = Field(40 * _MIB, ge=1024, description="Largest request body.")
-    max_items: int = Field(1000, ge=1, le=100_000, description="Most items in one request.")
-    max_wait_ms: int = Field(30_000, ge=0, description="Longest wait_ms that a lookup may ask.")
-    max_waiting: int = Field(
-        8, ge=0, description="Lookups of one process that may wait at once; more answer as oov."
-    )
-    archive_timeout_ms: int = Field(50, ge=1, description="Deadline of one archive read.")
-    miss_buffer_items: int = Field(
-        20_000, ge=1, description="Misses held in memory until the queue has them."
-    )
-    miss_buffer_bytes: int = Field(
-        128 * _MIB, ge=1, description="Bytes of misses held in memory until the queue has them."
-    )
-    miss_ack_ms: int = Field(
-        10,
-        ge=0,
-        le=100,
-        description="Longest that a lookup with misses waits to report them as queued; "
-        "0 never waits. A queue in trouble is not waited for.",
-    )
-    in_flight_seconds: float = Field(
-        15, gt=0, description="How long a queued key is not queued again by the same process."
-    )
-
-
-class InputSettings(_Section):
-    """What an input may be, wherever it comes in."""
-
-    max_text_bytes: int = Field(64 * 1024, ge=1, description="Longest text, in UTF-8.")
-    max_url_chars: int = Field(2048, ge=16, description="Longest image URL.")
-    max_image_bytes: int = Field(25 * _MIB, ge=1, description="Largest image file.")
-    max_pixels: int = Field(50_000_000, ge=1, description="Most pixels of an image.")
-
-
-class ArchiveSettings(_Section):
-    """Where vectors are kept."""
-
-    backend: Literal["lmdb"] = Field("lmdb", description="Store implementation.")
-    max_bytes: int = Field(64 * 2**30, ge=_MIB, description="Bound of the embedded archive's file.")
-
-
-class QueueSettings(_Section):
-    """Where requests wait for a consumer."""
-
-    backend: Literal["sqlite"] = Field("sqlite", description="Queue implementation.")
-    lease_seconds: float = Field(
-        15, gt=0, description="How long a delivered request stays with a silent consumer."
-    )
-    max_attempts: int = Field(
-        6, ge=1, description="Attempts after which an input is remembered as failed."
-    )
-    retry_base_seconds: float = Field(0.5, gt=0, description="Delay before the second attempt.")
-    retry_max_seconds: float = Field(60, gt=0, description="Longest delay between attempts.")
-
-
-class RetinaSettings(_Section):
-    """Triton, and the models it serves."""
-
-    url: str = Field(
-        "127.0.0.1:8001", description="host:port of Triton's gRPC endpoint, for consumers."
-    )
-    model_repository: Path = Field(
-        Path("model_repository"), description="Folder that `embark export` writes."
-    )
-    environment: Path = Field(
-        Path(".venv-retina"),
-        description="Python environment with Triton in it, for `embark up`.",
-    )
-    timeout_seconds: float = Field(
-        30, gt=0, description="Longest that one inference request may take, queueing included."
-    )
-
-
-class FetchSettings(_Section):
-    """Fetching images by URL."""
-
-    threads: int = Field(16, ge=1, le=256, description="Fetches at once.")
-    per_host: int = Field(4, ge=1, description="Fetches at once from one host.")
-    timeout_seconds: float = Field(10, gt=0, description="Longest that one fetch may take.")
-    connect_timeout_seconds: float = Field(3, gt=0, description="Longest for one connection.")
-    max_redirects: int = Field(5, ge=0, le=20, description="Redirects followed.")
-    allow_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
-        (), description="Networks that may be fetched from although they are not public."
-    )
-
-
-class ConsumerSettings(_Section):
-    """KFC: the workers between queue, Retina and archive."""
-
-    processes: int = Field(1, ge=1, le=64, description="Consumers that `embark up` starts.")
-    max_in_flight: int = Field(
-        256, ge=1, description="Requests taken from the queue and not finished, at most."
-    )
-    max_in_flight_bytes: int = Field(
-        128 * _MIB, ge=_MIB, description="Bytes of inputs taken and not finished, at most."
-    )
-    max_bulk_in_flight: int = Field(
-        64, ge=1, description="How many of those may be bulk, so that interactive work passes."
-    )
-    inferences: int = Field(
-        16, ge=1, le=256, description="Inference requests at once, in each lane."
-    )
-    text_batch: int = Field(16, ge=1, le=1024, description="Texts in one inference request.")
-    failure_seconds: float = Field(
-        3600, gt=0, description="How long a failed input is remembered as failed."
-    )
-    gave_up_seconds: float = Field(
-        300,
-        gt=0,
-        description="The same, for one that was given up after the last temporary failure.",
-    )
-    fetch: FetchSettings = FetchSettings()
-
-
-class LogSettings(_Section):
-    """Logs."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level.")
-    format: Literal["console", "json"] = Field("console", description="For people or machines.")
-
-
-class Settings(_Section):
-    """All settings.
-
-    Attributes:
-        data: folder of the embedded archive, queue and logs.
-    """
-
-    data: Path = Field(Path("embark-data"), description="Folder of archive, queue and logs.")
-    inputs: InputSettings = InputSettings()
-    gateway: GatewaySettings = GatewaySettings()
-    archive: ArchiveSettings = ArchiveSettings()
-    queue: QueueSettings = QueueSettings()
-    retina: RetinaSettings = RetinaSettings()
-    consumer: ConsumerSettings = ConsumerSettings()
-    log: LogSettings = LogSettings()
 
 
 @dataclass(frozen=True)
@@ -229,7 +78,7 @@ def load(
     for variable, value in sorted(environ.items()):
         if variable.startswith(ENV_PREFIX) and variable != FILE_VARIABLE:
             name = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".")
-            _put(tree, sources, name, _split_list(name, value), variable)
+            _put(tree, sources, name, _from_text(name, value), variable)
     for name, value in (overrides or {}).items():
         if value is not None:
             _put(tree, sources, name, value, "command line")
@@ -285,13 +134,18 @@ def _put(tree: dict[str, Any], sources: dict[str, str], name: str, value: Any, s
     sources[name] = source
 
 
-def _split_list(name: str, value: str) -> Any:
-    if isinstance(_NAMES.get(name), tuple):
+def _from_text(name: str, value: str) -> Any:
+    default = _NAMES.get(name)
+    if isinstance(default, tuple):
         return [part.strip() for part in value.split(",") if part.strip()]
-    return value
+    return None if default is None and value == "" else value
 
 
 def _as_text(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if value is None:
+        return ""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -309,9 +163,15 @@ def _explain(error: ValidationError, sources: Mapping[str, str]) -> str:
     for detail in error.errors():
         path = ".".join(str(part) for part in detail["loc"] if isinstance(part, str))
         name = next((known for known in sources if path.startswith(known)), path)
-        lines.append(
-            f"{name} = {detail['input']!r} (from {sources.get(name, 'default')}): {detail['msg']}"
-        )
+        if isinstance(_NAMES.get(name), SecretStr):
+            shown = "(secret)"
+        elif isinstance(detail["input"], dict | BaseModel):
+            # A rule over several settings: their values may hold secrets.
+            shown = ""
+        else:
+            shown = f" = {detail['input']!r}"
+        origin = sources.get(name, "default") if name in _NAMES else "several settings"
+        lines.append(f"{name or 'settings'}{shown} (from {origin}): {detail['msg']}")
     return "; ".join(lines)
 
 

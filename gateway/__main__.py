@@ -11,10 +11,10 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
 from embark import config, log
-from embark.config import Settings
 from embark.errors import EmbArkError
 from embark.metrics import forget_process
 from embark.models import load_catalogue
+from embark.settings import Settings
 from gateway.app import Gateway, open_gateway
 
 _DRAIN_SECONDS = 15

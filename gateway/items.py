@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from embark.config import InputSettings
 from embark.errors import BadRequest, PayloadTooLarge
 from embark.inputs import Input, image_input, image_url_input, text_input
 from embark.keys import Key, digest, parse_key
 from embark.models import Catalogue, Model
+from embark.settings import InputSettings
 from gateway.body import refuse_unknown
 
 _CONTENT_FIELDS = ("text", "image", "image_url", "key")

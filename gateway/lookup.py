@@ -15,13 +15,13 @@ from typing import Final
 
 from embark.archive import LATE, MISSING, Answer, Archive
 from embark.codec import Embedding, Failure
-from embark.config import GatewaySettings
 from embark.errors import ArchiveUnavailable
 from embark.keys import Key
 from embark.log import logger
 from embark.metrics import ARCHIVE_ERRORS, ARCHIVE_READ, LATE_ITEMS, LOOKUP_BATCH, LOOKUP_ITEMS
 from embark.models import Model
 from embark.queue.base import Lane, Request
+from embark.settings import GatewaySettings
 from gateway.items import Item
 from gateway.misses import Misses
 

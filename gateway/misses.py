@@ -13,12 +13,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
-from embark.config import GatewaySettings
 from embark.errors import QueueUnavailable
 from embark.keys import Key
 from embark.log import logger
 from embark.metrics import MISS_BUFFER, MISSES
 from embark.queue.base import Queue, Request
+from embark.settings import GatewaySettings
 
 _MAX_MARKS = 200_000
 _REPORT_SECONDS = 10.0

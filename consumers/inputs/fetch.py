@@ -24,10 +24,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.response import HTTPResponse
 
 from consumers.inputs.addresses import Network, may_connect
-from embark.config import FetchSettings, InputSettings
 from embark.errors import BadRequest, InputFailure, PermanentFailure, TemporaryFailure
 from embark.inputs import canonical_url
 from embark.metrics import FETCHES
+from embark.settings import FetchSettings, InputSettings
 from embark.version import __version__
 
 Resolve = Callable[..., list[Any]]

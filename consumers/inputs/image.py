@@ -11,8 +11,8 @@ import zlib
 
 from PIL import Image
 
-from embark.config import InputSettings
 from embark.errors import PermanentFailure
+from embark.settings import InputSettings
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 

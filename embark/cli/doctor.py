@@ -15,9 +15,10 @@ from rich.table import Table
 
 from embark.cli.output import console, show_json
 from embark.client import Client
-from embark.config import Configuration, Settings, load
+from embark.config import Configuration, load
 from embark.errors import EmbArkError
 from embark.models import load_catalogue
+from embark.settings import Settings
 
 _LOW_DISK_BYTES = 5 * 2**30
 _PACKAGES = {

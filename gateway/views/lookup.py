@@ -11,9 +11,9 @@ from flask import Blueprint, Response
 
 from embark.archive import now_ms
 from embark.codec import Embedding, Failure
-from embark.config import GatewaySettings
 from embark.errors import BadRequest
 from embark.models import Vector
+from embark.settings import GatewaySettings
 from gateway.body import choice, read_body
 from gateway.errors import describe
 from gateway.items import Item, ItemParser, Parsed

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from consumers.inputs.fetch import Fetcher
-from embark.config import FetchSettings, InputSettings
 from embark.errors import InputFailure, PermanentFailure, TemporaryFailure
+from embark.settings import FetchSettings, InputSettings
 from tests.support.origin import Behave, answer, origin
 
 ALLOWED = "127.0.0.2/32"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 
 from consumers.fetch_pool import FetchPool
-from embark.config import FetchSettings
+from embark.settings import FetchSettings
 
 
 def test_a_slow_host_takes_its_share_only() -> None:

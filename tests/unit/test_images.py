@@ -13,8 +13,8 @@ from PIL import Image
 from skimage import data
 
 from consumers.inputs.image import inspect
-from embark.config import InputSettings
 from embark.errors import PermanentFailure
+from embark.settings import InputSettings
 from export.serving.invalid_input import InvalidInput
 from export.serving.pixels import SIZE, decode_image
 from export.serving.tokens import BUCKETS, bucket_of, by_bucket, pad
