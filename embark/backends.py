@@ -2,33 +2,77 @@
 
 from __future__ import annotations
 
+import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 
-from embark.config import Settings
+from embark.errors import ConfigurationError
 from embark.queue.base import Queue
+from embark.settings import Settings
 from embark.store.base import Store
 
 ARCHIVE_FOLDER = Path("archive")
 QUEUE_FILE = Path("queue") / "queue.sqlite"
 
+_SETTLE_SECONDS = 5.0
+_HOUR_SECONDS = 3600
 
-def open_store(settings: Settings) -> Store:
-    """Open the archive's store.
+
+@dataclass(frozen=True)
+class Backends:
+    """The archive's store and the queue of one process."""
+
+    store: Store
+    queue: Queue
+
+    def close(self) -> None:
+        """Close both; idempotent."""
+        self.queue.close()  # before the store: large inputs of a queue in Kafka are kept there
+        self.store.close()
+
+
+def open_backends(settings: Settings) -> Backends:
+    """Open what the settings name. A cluster that is down now does not matter: see each.
 
     Raises:
-        ArchiveUnavailable: it cannot be opened.
+        ConfigurationError: a package is missing.
+        ArchiveUnavailable: the embedded archive cannot be opened.
+        QueueUnavailable: the embedded queue cannot be opened.
     """
-    from embark.store.lmdb import LmdbStore
+    if settings.archive.backend == "lmdb":
+        from embark.store.lmdb import LmdbStore
 
-    return LmdbStore(settings.data / ARCHIVE_FOLDER, settings.archive.max_bytes)
+        store = LmdbStore(settings.data / ARCHIVE_FOLDER, settings.archive.max_bytes)
+        return Backends(store, _sqlite_queue(settings))
+    require_package("cassandra", "archive.backend is cassandra")
+    from embark.store.cassandra import CassandraStore, Claims, Connection
+
+    connection = Connection(settings.archive.cassandra)
+    connection.wait_settled(_SETTLE_SECONDS)
+    cassandra = CassandraStore(connection)
+    if settings.queue.backend == "sqlite":
+        return Backends(cassandra, _sqlite_queue(settings))
+    require_package("confluent_kafka", "queue.backend is kafka")
+    from embark.queue.kafka import KafkaQueue
+
+    # A dead letter may be replayed as long as it is kept, so its input must be there.
+    kafka = settings.queue.kafka
+    lasts_hours = max(kafka.retention_hours, kafka.dead_retention_hours)
+    claims = Claims(connection, lasts_hours * _HOUR_SECONDS)
+    return Backends(cassandra, KafkaQueue(kafka, claims))
 
 
-def open_queue(settings: Settings) -> Queue:
-    """Open the queue.
-
-    Raises:
-        QueueUnavailable: it cannot be opened.
-    """
+def _sqlite_queue(settings: Settings) -> Queue:
     from embark.queue.sqlite import SqliteQueue
 
     return SqliteQueue(settings.data / QUEUE_FILE, settings.queue.lease_seconds)
+
+
+def require_package(name: str, why: str) -> None:
+    """Return if a driver is installed.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if importlib.util.find_spec(name) is None:
+        raise ConfigurationError(f"{why}: pip install 'embark[cassandra,kafka]'")

@@ -46,6 +46,11 @@ ARCHIVE_READ = Histogram(
 ARCHIVE_ERRORS = Counter(
     "embark_archive_errors_total", "Archive calls that failed, by operation.", ["operation"]
 )
+ARCHIVE_BREAKER = Gauge(
+    "embark_archive_breaker_open",
+    "1 while reads of the archive fail at once, because it did not answer lately.",
+    multiprocess_mode="livemax",
+)
 LATE_ITEMS = Counter(
     "embark_archive_late_items_total",
     "Items answered as OOV because the archive was late or down, by model.",
@@ -81,9 +86,13 @@ QUEUE_OLDEST = Gauge(
 )
 CONSUMED = Counter(
     "embark_consumed_total",
-    "Requests that consumers finished with, by model and outcome (embedded, known, failed, "
-    "retried, deferred, dead).",
+    "Requests that consumers finished with, by model and outcome: embedded; joined (another "
+    "request's inference served it too); known (in the archive already); failed; retried; "
+    "deferred; dead.",
     ["model", "outcome"],
+)
+DEAD_LETTERS = Counter(
+    "embark_dead_letters_total", "Requests kept as dead letters, by reason.", ["reason"]
 )
 FAILURES = Counter("embark_failures_total", "Inputs remembered as failed, by reason.", ["reason"])
 FETCHES = Histogram(

@@ -8,12 +8,10 @@ from typing import Final
 from flask import Flask, Response, g, request
 
 from embark.archive import Archive
-from embark.backends import open_queue, open_store
-from embark.config import Settings
+from embark.backends import Backends, open_backends
 from embark.metrics import LOOKUP_REQUESTS
 from embark.models import Catalogue, load_catalogue
-from embark.queue.base import Queue
-from embark.store.base import Store
+from embark.settings import Settings
 from gateway import errors
 from gateway.items import ItemParser
 from gateway.lookup import Lookups
@@ -28,11 +26,9 @@ class Gateway:
         app: the Flask application.
     """
 
-    def __init__(
-        self, settings: Settings, catalogue: Catalogue, store: Store, queue: Queue
-    ) -> None:
-        self._store: Final = store
-        self._queue: Final = queue
+    def __init__(self, settings: Settings, catalogue: Catalogue, backends: Backends) -> None:
+        self._backends: Final = backends
+        store, queue = backends.store, backends.queue
         self._misses: Final = Misses(queue, settings.gateway)
         lookups = Lookups(Archive(store), self._misses, settings.gateway)
         parser = ItemParser(catalogue, settings.inputs, settings.gateway.max_items)
@@ -52,19 +48,18 @@ class Gateway:
     def close(self) -> None:
         """Queue what is buffered and release everything; idempotent."""
         self._misses.close()
-        self._queue.close()
-        self._store.close()
+        self._backends.close()
 
 
 def open_gateway(settings: Settings) -> Gateway:
     """Open what the settings name.
 
     Raises:
-        ConfigurationError: no model is exported.
-        Unavailable: the archive or the queue cannot be opened.
+        ConfigurationError: no model is exported, or a package is missing.
+        Unavailable: the embedded archive or queue cannot be opened.
     """
     catalogue = load_catalogue(settings.retina.model_repository)
-    return Gateway(settings, catalogue, open_store(settings), open_queue(settings))
+    return Gateway(settings, catalogue, open_backends(settings))
 
 
 def _measure(app: Flask) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from embark.inputs import Input
@@ -46,9 +46,21 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A request that was given up, kept to be looked at and sent again."""
+    """A request that was given up, kept to be looked at and sent again.
 
-    request: Request
+    Attributes:
+        name: names it towards `replay` and `purge`; opaque.
+        key: printed key, or what stands in its place when the request cannot be read.
+        lane: the lane it came from.
+        attempt: how often it was tried.
+        code: machine-readable reason.
+        message: the reason for people.
+        died_at: when it was given up, seconds since 1970.
+    """
+
+    name: str
+    key: str
+    lane: Lane
     attempt: int
     code: str
     message: str
@@ -57,32 +69,37 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class LaneStatus:
-    """How much waits in a lane, and since when (seconds; 0 when nothing waits)."""
+    """How much waits in a lane.
+
+    Attributes:
+        depth: requests not finished, delivered ones included.
+        oldest_seconds: age of the oldest, 0 when there is none.
+        parts: what `depth` is made of, by topic or by state.
+    """
 
     depth: int
     oldest_seconds: float
+    parts: Mapping[str, int] = field(default_factory=dict)
 
 
 class Queue(Protocol):
     """Requests, delivered at least once. Safe for many threads; opened after fork.
 
     Each delivery ends in exactly one of `ack`, `retry`, `defer` and `bury`; one that ends in none
-    of them, because its consumer died, is delivered again when its lease has run out.
+    of them, because its consumer died, is delivered again, maybe to another consumer. A word about
+    a delivery that has been handed to another consumer changes nothing.
     """
 
     def put(self, requests: Sequence[Request]) -> None:
-        """Accept requests; durable when this returns, all or none.
-
-        A key that waits already is not queued twice; an interactive request lifts a waiting bulk
-        one to its lane.
+        """Accept requests; durable when this returns. A key may be put while it waits.
 
         Raises:
-            QueueUnavailable: none was accepted.
+            QueueUnavailable: not all were accepted; some may be.
         """
         ...
 
     def take(self, lane: Lane, most: int, most_bytes: int) -> list[Delivery]:
-        """Lease up to `most` due requests of a lane, oldest first, without waiting.
+        """Deliver up to `most` due requests of a lane, about oldest first, without waiting.
 
         Their inputs have up to `most_bytes` together; at least one is delivered whatever its
         size, if any is due.
@@ -93,7 +110,7 @@ class Queue(Protocol):
         ...
 
     def extend(self, deliveries: Sequence[Delivery]) -> None:
-        """Renew the leases of deliveries that are still being worked on."""
+        """Say that deliveries are still being worked on, for queues that lease them."""
         ...
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -101,7 +118,7 @@ class Queue(Protocol):
         ...
 
     def retry(self, delivery: Delivery, delay_s: float) -> None:
-        """Deliver again after `delay_s`, as the next attempt."""
+        """Deliver again after `delay_s`, as the next attempt; durable when this returns."""
         ...
 
     def defer(self, deliveries: Sequence[Delivery], delay_s: float) -> None:
@@ -113,11 +130,23 @@ class Queue(Protocol):
         ...
 
     def dead(self, most: int) -> list[DeadLetter]:
-        """Return the latest dead letters."""
+        """Return the latest dead letters, latest first."""
+        ...
+
+    def replay(self, letters: Sequence[DeadLetter]) -> int:
+        """Queue dead letters again as first attempts, and forget them; returns how many."""
+        ...
+
+    def purge(self, letters: Sequence[DeadLetter]) -> int:
+        """Forget dead letters; returns how many."""
         ...
 
     def status(self) -> dict[Lane, LaneStatus]:
-        """Return how much waits in each lane, leased requests included."""
+        """Return how much waits in each lane, as of a few seconds ago at most.
+
+        Raises:
+            QueueUnavailable: it cannot be told.
+        """
         ...
 
     def close(self) -> None:

@@ -76,6 +76,12 @@ INSERT INTO dead_letter
 SELECT ?, lane, attempt, ?, ?, model, generation, digest, kind, payload
 FROM request WHERE id = ? AND receipt = ?
 """
+_REPLAY = """
+INSERT INTO request (lane, due_at, queued_at, model, generation, digest, kind, size, payload)
+SELECT lane, ?, ?, model, generation, digest, kind, length(payload), payload
+FROM dead_letter WHERE id = ?
+ON CONFLICT (model, generation, digest) DO UPDATE SET lane = min(lane, excluded.lane)
+"""
 
 
 class SqliteQueue:
@@ -168,23 +174,46 @@ class SqliteQueue:
         """See `Queue.dead`."""
         with self._reading() as connection:
             rows = connection.execute(
-                "SELECT lane, attempt, code, message, died_at, model, generation, digest, kind,"
-                " payload FROM dead_letter ORDER BY id DESC LIMIT ?",
+                "SELECT id, lane, attempt, code, message, died_at, model, generation, digest"
+                " FROM dead_letter ORDER BY id DESC LIMIT ?",
                 (most,),
             ).fetchall()
         return [
-            DeadLetter(_request(_LANE_OF[lane], named), attempt, code, message, died_at)
-            for lane, attempt, code, message, died_at, *named in rows
+            DeadLetter(
+                str(row_id), str(Key(*named)), _LANE_OF[lane], attempt, code, message, died_at
+            )
+            for row_id, lane, attempt, code, message, died_at, *named in rows
         ]
+
+    def replay(self, letters: Sequence[DeadLetter]) -> int:
+        """See `Queue.replay`."""
+        now = self._clock()
+        with self._transaction() as connection:
+            connection.executemany(_REPLAY, ((now, now, letter.name) for letter in letters))
+            return _forget(connection, letters)
+
+    def purge(self, letters: Sequence[DeadLetter]) -> int:
+        """See `Queue.purge`."""
+        with self._transaction() as connection:
+            return _forget(connection, letters)
 
     def status(self) -> dict[Lane, LaneStatus]:
         """See `Queue.status`."""
         now = self._clock()
         with self._reading() as connection:
             rows = connection.execute(
-                "SELECT lane, count(*), min(queued_at) FROM request GROUP BY lane"
+                "SELECT lane, count(*), min(queued_at), sum(due_at <= ?), sum(receipt IS NOT NULL"
+                " AND due_at > ?) FROM request GROUP BY lane",
+                (now, now),
             ).fetchall()
-        found = {lane: LaneStatus(depth, max(0.0, now - oldest)) for lane, depth, oldest in rows}
+        found = {
+            lane: LaneStatus(
+                depth,
+                max(0.0, now - oldest),
+                {"due": due, "leased": leased, "waiting": depth - due - leased},
+            )
+            for lane, depth, oldest, due, leased in rows
+        }
         return {lane: found.get(number, LaneStatus(0, 0.0)) for lane, number in _LANES.items()}
 
     def close(self) -> None:
@@ -253,6 +282,11 @@ def _delete(connection: sqlite3.Connection, deliveries: Iterable[Delivery]) -> N
         "DELETE FROM request WHERE id = ? AND receipt = ?",
         (_named(delivery) for delivery in deliveries),
     )
+
+
+def _forget(connection: sqlite3.Connection, letters: Sequence[DeadLetter]) -> int:
+    names = [(letter.name,) for letter in letters]
+    return connection.executemany("DELETE FROM dead_letter WHERE id = ?", names).rowcount
 
 
 def _within(rows: Iterable[tuple[int, int]], most_bytes: int) -> Iterator[int]:

@@ -48,14 +48,6 @@ class Store(Protocol):
         """
         ...
 
-    def count(self, model: str, generation: str) -> int:
-        """Return how many records a generation holds; may read all of its keys.
-
-        Raises:
-            ArchiveUnavailable: nothing could be read.
-        """
-        ...
-
     def check(self) -> None:
         """Return if the store can be read.
 

@@ -57,12 +57,6 @@ class LmdbStore:
             for digest, record in records.items():
                 txn.put(prefix + digest, record)
 
-    def count(self, model: str, generation: str) -> int:
-        """See `Store.count`."""
-        prefix = _prefix(model, generation)
-        with self._transaction(write=False) as txn:
-            return sum(1 for _ in _keys_below(txn, prefix))
-
     def check(self) -> None:
         """See `Store.check`."""
         with self._transaction(write=False) as txn:
@@ -94,11 +88,3 @@ class LmdbStore:
 
 def _prefix(model: str, generation: str) -> bytes:
     return f"{model}:{generation}:".encode()
-
-
-def _keys_below(txn: lmdb.Transaction, prefix: bytes) -> Iterator[bytes]:
-    with txn.cursor() as cursor:
-        found = cursor.set_range(prefix)
-        while found and bytes(cursor.key()).startswith(prefix):
-            yield bytes(cursor.key())
-            found = cursor.next()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from embark.archive import Archive, now_ms
+from embark.backends import Backends
 from embark.codec import Failure, encode_embedding, encode_failure
 from embark.config import load
 from embark.keys import Key
@@ -30,7 +31,7 @@ class Service:
         self.store = LmdbStore(folder / "archive", 2**26)
         self.queue = SqliteQueue(folder / "queue.sqlite", 15)
         self.archive = Archive(self.store)
-        self.gateway = Gateway(self.settings, self.models, self.store, self.queue)
+        self.gateway = Gateway(self.settings, self.models, Backends(self.store, self.queue))
         self.http = self.gateway.app.test_client()
 
     def put_vector(self, key: Key, vector: Vector) -> None:

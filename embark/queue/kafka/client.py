@@ -1,0 +1,67 @@
+"""What every client of Kafka is told: where it is, who we are, how long to wait."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from confluent_kafka import Message
+
+from embark.queue.kafka.message import Record
+from embark.settings import KafkaSettings
+
+_SOCKET_MS = 10_000
+
+
+def client_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Return librdkafka's settings for a connection."""
+    options: dict[str, Any] = {
+        "bootstrap.servers": ",".join(settings.bootstrap),
+        "client.id": "embark",
+        "security.protocol": _protocol(settings),
+        "socket.timeout.ms": _SOCKET_MS,
+        "socket.keepalive.enable": True,
+        # A broker that comes back must be noticed within a second.
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 1000,
+        "logger": logging.getLogger("kafka"),
+    }
+    if settings.user:
+        options |= {
+            "sasl.mechanisms": settings.mechanism,
+            "sasl.username": settings.user,
+            "sasl.password": settings.password.get_secret_value(),
+        }
+    tls = settings.tls
+    if tls.enabled:
+        files = {
+            "ssl.ca.location": tls.authority,
+            "ssl.certificate.location": tls.certificate,
+            "ssl.key.location": tls.key,
+        }
+        options |= {name: str(path) for name, path in files.items() if path is not None}
+        if not tls.check_hostname:
+            options["ssl.endpoint.identification.algorithm"] = "none"
+    return options
+
+
+def _protocol(settings: KafkaSettings) -> str:
+    if settings.user:
+        return "SASL_SSL" if settings.tls.enabled else "SASL_PLAINTEXT"
+    return "SSL" if settings.tls.enabled else "PLAINTEXT"
+
+
+def to_record(read: Message) -> Record:
+    """Return a record that was read without an error."""
+    headers = read.headers() or []
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    return Record(
+        str(read.topic()),
+        _bytes(read.key()),
+        _bytes(read.value()),
+        [(name, _bytes(value) or b"") for name, value in pairs],
+    )
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

@@ -1,0 +1,134 @@
+"""Names of topics and consumer groups, and making the topics: `embark schema apply`.
+
+Each lane has its topic, and two for retries: one for those that are due soon, one for the others,
+so that short delays do not queue behind long ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from embark.errors import QueueUnavailable
+from embark.queue.base import Lane
+from embark.queue.kafka.client import client_options
+from embark.settings import KafkaSettings
+
+SHORT_SECONDS: Final = 2.0
+"""Retries due within this time go to the lane's `retry.short` topic, others to `retry.long`."""
+
+_ADMIN_SECONDS = 20.0
+_HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True)
+class Topics:
+    """The names that follow from `queue.kafka.prefix`."""
+
+    prefix: str
+
+    @property
+    def dead(self) -> str:
+        """The topic of dead letters, of both lanes."""
+        return f"{self.prefix}.dead"
+
+    def requests(self, lane: Lane) -> str:
+        """The topic of a lane's requests."""
+        return f"{self.prefix}.{lane.value}"
+
+    def retries(self, lane: Lane, delay_s: float) -> str:
+        """The topic of a lane's retries that are due after `delay_s`."""
+        name = "short" if delay_s <= SHORT_SECONDS else "long"
+        return f"{self.prefix}.{lane.value}.retry.{name}"
+
+    def of_lane(self, lane: Lane) -> list[str]:
+        """All topics that a lane's consumers read."""
+        return [
+            self.requests(lane),
+            self.retries(lane, SHORT_SECONDS),
+            self.retries(lane, SHORT_SECONDS + 1),
+        ]
+
+    def group(self, lane: Lane) -> str:
+        """The consumer group of a lane."""
+        return f"{self.prefix}.{lane.value}"
+
+
+def apply(settings: KafkaSettings) -> Iterator[str]:
+    """Make missing topics, add partitions, set retention; yields what was changed, a line each.
+
+    Raises:
+        QueueUnavailable: Kafka cannot be reached, or refuses.
+    """
+    admin = AdminClient(client_options(settings))
+    try:
+        present = admin.list_topics(timeout=_ADMIN_SECONDS).topics
+        wanted = list(_wanted(settings))
+        missing = [one for one in wanted if one[0] not in present]
+        if missing:
+            made = [
+                NewTopic(topic, partitions, settings.replication, config=options)
+                for topic, partitions, options in missing
+            ]
+            _wait(admin.create_topics(made))
+            for topic, partitions, _ in missing:
+                yield f"kafka: topic {topic} made, {partitions} partitions"
+        for topic, partitions, options in wanted:
+            if topic not in present:
+                continue
+            if len(present[topic].partitions) < partitions:
+                _wait(admin.create_partitions([NewPartitions(topic, partitions)]))
+                yield f"kafka: topic {topic} now has {partitions} partitions"
+            if _set(admin, ConfigResource.Type.TOPIC, topic, options):
+                yield f"kafka: settings of topic {topic} changed"
+        session = {"consumer.session.timeout.ms": str(int(settings.session_seconds * 1000))}
+        for lane in Lane:
+            group = Topics(settings.prefix).group(lane)
+            if _set(admin, ConfigResource.Type.GROUP, group, session):
+                yield f"kafka: session timeout of group {group} is {settings.session_seconds:g} s"
+    except KafkaException as error:
+        raise QueueUnavailable(f"the topics were not applied: {error.args[0].str()}") from error
+
+
+def _wanted(settings: KafkaSettings) -> Iterator[tuple[str, int, dict[str, str]]]:
+    topics = Topics(settings.prefix)
+    in_sync = {"min.insync.replicas": str(min(2, settings.replication))}
+    kept = {"retention.ms": str(int(settings.retention_hours * _HOUR_MS)), **in_sync}
+    for lane in Lane:
+        for topic in topics.of_lane(lane):
+            yield topic, settings.partitions, kept
+    # One letter for each key, until it is replayed or purged, or has been kept long enough.
+    dead = {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": str(int(settings.dead_retention_hours * _HOUR_MS)),
+        **in_sync,
+    }
+    yield topics.dead, 1, dead
+
+
+def _set(admin: AdminClient, kind: Any, name: str, options: dict[str, str]) -> bool:
+    """Set options that differ; returns whether any did."""
+    resource = ConfigResource(kind, name)
+    (found,) = admin.describe_configs([resource], request_timeout=_ADMIN_SECONDS).values()
+    present = found.result()
+    changed = [
+        ConfigEntry(option, value, incremental_operation=AlterConfigOpType.SET)
+        for option, value in options.items()
+        if option not in present or present[option].value != value
+    ]
+    if changed:
+        target = ConfigResource(kind, name, incremental_configs=changed)
+        _wait(admin.incremental_alter_configs([target], request_timeout=_ADMIN_SECONDS))
+    return bool(changed)
+
+
+def _wait(futures: dict[Any, Future[Any]]) -> None:
+    for future in futures.values():
+        future.result(_ADMIN_SECONDS)

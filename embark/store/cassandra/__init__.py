@@ -1,0 +1,10 @@
+"""The archive in Cassandra: `store` reads and writes records, `claims` large inputs.
+
+`session` connects and heals, `ring` knows which replica has a key, `schema` makes the tables.
+"""
+
+from embark.store.cassandra.claims import Claims
+from embark.store.cassandra.session import Connection
+from embark.store.cassandra.store import CassandraStore
+
+__all__ = ["CassandraStore", "Claims", "Connection"]

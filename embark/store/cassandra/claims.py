@@ -1,0 +1,97 @@
+"""Inputs too large for a queue's record: kept in the archive's cluster, claimed by their id.
+
+Source: "Claim Check" in G. Hohpe, B. Woolf, "Enterprise Integration Patterns", 2003. A claim ends
+when its request does; one that is forgotten ends by itself, with the time the queue keeps requests.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from cassandra.concurrent import execute_concurrent_with_args
+
+from embark.errors import ArchiveUnavailable
+from embark.store.cassandra.session import (
+    DELETE_CLAIM,
+    DRIVER_ERRORS,
+    INSERT_CLAIM,
+    QUORUM,
+    SELECT_CLAIM,
+    Connection,
+    describe,
+)
+
+ID_BYTES: Final = 16
+_PART_BYTES = 256 * 1024
+_PARTS_AT_ONCE = 8
+
+
+class Claims:
+    """Large inputs of one cluster. Safe for many threads.
+
+    Args:
+        connection: not closed with it.
+        lasts_s: after how many seconds a claim ends by itself.
+    """
+
+    def __init__(self, connection: Connection, lasts_s: float) -> None:
+        self._connection = connection
+        self._lasts_s: Final = int(lasts_s)
+
+    def put(self, data: bytes) -> bytes:
+        """Keep `data` and return its claim, 16 bytes; durable when this returns.
+
+        Raises:
+            ArchiveUnavailable: it cannot be kept now.
+        """
+        claim = os.urandom(ID_BYTES)
+        rows = [
+            (claim, part, data[start : start + _PART_BYTES], self._lasts_s)
+            for part, start in enumerate(range(0, len(data), _PART_BYTES))
+        ]
+        self._run(INSERT_CLAIM, rows)
+        return claim
+
+    def get(self, claim: bytes, size: int) -> bytes | None:
+        """Return the `size` bytes that `claim` stands for, None if they are no longer kept.
+
+        Raises:
+            ArchiveUnavailable: it cannot be read now.
+        """
+        parts: dict[int, bytes] = {}
+        for rows in self._run(SELECT_CLAIM, [(claim, [part]) for part in _parts(size)]):
+            parts.update(rows)
+        data = b"".join(parts.get(part, b"") for part in _parts(size))
+        return data if len(data) == size else None
+
+    def delete(self, claims: Iterable[tuple[bytes, int]]) -> None:
+        """End claims, each with its size.
+
+        Raises:
+            ArchiveUnavailable: not all could be ended; they end by themselves in time.
+        """
+        self._run(DELETE_CLAIM, [(claim, list(_parts(size))) for claim, size in claims])
+
+    def _run(
+        self, text: str, rows: Sequence[tuple[object, ...]]
+    ) -> list[Iterable[tuple[int, bytes]]]:
+        prepared = self._connection.use()
+        try:
+            results = execute_concurrent_with_args(
+                prepared.session,
+                prepared.statements[text],
+                rows,
+                concurrency=_PARTS_AT_ONCE,
+                execution_profile=QUORUM,
+            )
+        except DRIVER_ERRORS as error:
+            raise ArchiveUnavailable(
+                f"a large input: Cassandra failed: {describe(error, self._connection.settings)}"
+            ) from error
+        return [rows for _, rows in results]
+
+
+def _parts(size: int) -> range:
+    return range(-(-size // _PART_BYTES))

@@ -1,0 +1,115 @@
+"""Keyspace and tables of the archive: made and brought up to date by `embark schema apply`.
+
+Each migration runs once and is recorded; applying again changes nothing. Why the tables are laid
+out as they are is measured in docs/operations.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from cassandra import AlreadyExists
+from cassandra.cluster import Cluster, Session
+
+from embark.errors import ArchiveUnavailable
+from embark.settings import CassandraSettings
+from embark.store.cassandra.session import DRIVER_ERRORS, describe, new_cluster
+
+MIGRATIONS: Final[tuple[tuple[str, str], ...]] = (
+    (
+        "embedding",
+        """
+        CREATE TABLE IF NOT EXISTS embedding (
+            model text,
+            generation text,
+            digest blob,
+            record blob,
+            PRIMARY KEY ((model, generation, digest))
+        ) WITH comment = 'Vectors and remembered failures; docs/operations.md has the layout.'
+        AND compaction = {'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'T4'}
+        AND compression = {'enabled': false}
+        AND memtable_flush_period_in_ms = 0
+        """,
+    ),
+    (
+        "claim",
+        """
+        CREATE TABLE IF NOT EXISTS claim (
+            id blob,
+            part int,
+            data blob,
+            PRIMARY KEY ((id, part))
+        ) WITH comment = 'Inputs too large for a queue record, until their request has ended.'
+        AND compaction = {'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'T4'}
+        AND compression = {'enabled': false}
+        AND gc_grace_seconds = 86400
+        """,
+    ),
+)
+"""Name and statement of each step, in order. Never change one that was released; add another."""
+
+_RECORD = "INSERT INTO migration (name, applied) VALUES (%s, toTimestamp(now()))"
+
+
+def apply(settings: CassandraSettings) -> Iterator[str]:
+    """Bring the schema up to date; yields what was changed, a line each.
+
+    Raises:
+        ArchiveUnavailable: the cluster cannot be reached, or refuses.
+    """
+    cluster = new_cluster(settings)
+    try:
+        yield from _apply(cluster, settings)
+    except AlreadyExists:
+        raise ArchiveUnavailable(
+            "somebody else changes the schema at the same time; run it again"
+        ) from None
+    except DRIVER_ERRORS as error:
+        raise ArchiveUnavailable(
+            f"the schema in Cassandra was not applied: {describe(error, settings)}"
+        ) from error
+    finally:
+        cluster.shutdown()
+
+
+def _apply(cluster: Cluster, settings: CassandraSettings) -> Iterator[str]:
+    session = cluster.connect()
+    yield from _keyspace(session, settings)
+    session.set_keyspace(settings.keyspace)
+    session.execute(
+        "CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, applied timestamp)"
+    )
+    done = {name for (name,) in session.execute("SELECT name FROM migration")}
+    for name, statement in MIGRATIONS:
+        if name not in done:
+            session.execute(statement)
+            session.execute(_RECORD, (name,))
+            yield f"cassandra: migration {name} applied"
+
+
+def _keyspace(session: Session, settings: CassandraSettings) -> Iterator[str]:
+    wanted = {"class": "NetworkTopologyStrategy"}
+    for entry in settings.replication:
+        name, _, copies = entry.rpartition(":")
+        wanted[name] = copies
+    replication = "{" + ", ".join(f"'{name}': '{value}'" for name, value in wanted.items()) + "}"
+    row = session.execute(
+        "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s",
+        (settings.keyspace,),
+    ).one()
+    if row is None:
+        session.execute(
+            f"CREATE KEYSPACE IF NOT EXISTS {settings.keyspace} WITH replication = {replication}"
+        )
+        yield f"cassandra: keyspace {settings.keyspace} made, {' '.join(settings.replication)}"
+        return
+    present = {
+        name: value.removeprefix("org.apache.cassandra.locator.") for name, value in row[0].items()
+    }
+    if present != wanted:
+        session.execute(f"ALTER KEYSPACE {settings.keyspace} WITH replication = {replication}")
+        yield (
+            f"cassandra: keyspace {settings.keyspace} now has {' '.join(settings.replication)};"
+            " run `nodetool repair --full` on every node, so that the new copies are filled"
+        )

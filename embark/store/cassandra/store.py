@@ -1,0 +1,181 @@
+"""The store in Cassandra: one row a record, read in small queries, several in flight.
+
+Keys are grouped by their first replica, cut into chunks, and each chunk is one query sent to that
+replica. A chunk that is late leaves its records `LATE`; the others are answered.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cassandra.cluster import ResponseFuture
+from cassandra.concurrent import execute_concurrent_with_args
+from cassandra.query import BoundStatement
+
+from embark.errors import ArchiveUnavailable
+from embark.store.base import LATE, MISSING, Found
+from embark.store.cassandra.ring import Ring, partition_key
+from embark.store.cassandra.session import (
+    DRIVER_ERRORS,
+    INSERT_RECORD,
+    ONE,
+    QUORUM,
+    SELECT_RECORDS,
+    Connection,
+    Prepared,
+    describe,
+)
+
+
+class CassandraStore:
+    """A store in a cluster.
+
+    Args:
+        connection: closed with the store.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._settings = connection.settings
+        self._ring: tuple[Prepared, Ring] | None = None
+
+    def get_many(
+        self, model: str, generation: str, digests: Sequence[bytes], timeout_s: float
+    ) -> list[Found]:
+        """See `Store.get_many`."""
+        if not digests:
+            return []
+        deadline = time.monotonic() + timeout_s
+        prepared = self._connection.use()
+        chunks = list(self._chunks(prepared, model, generation, digests))
+        gather = _Gather(len(chunks))
+        statement = prepared.statements[SELECT_RECORDS]
+        try:
+            for number, chunk in enumerate(chunks):
+                asked = [digests[position] for position in chunk]
+                query = _Routed(statement, partition_key(model, generation, asked[0]))
+                query.bind((model, generation, asked))
+                future = prepared.session.execute_async(
+                    query, execution_profile=ONE, timeout=timeout_s
+                )
+                gather.watch(future, number)
+        except DRIVER_ERRORS as error:
+            gather.failed(error)
+        gather.wait(deadline)
+        return self._answer(digests, chunks, gather)
+
+    def put_many(self, model: str, generation: str, records: Mapping[bytes, bytes]) -> None:
+        """See `Store.put_many`."""
+        prepared = self._connection.use()
+        rows = [(model, generation, digest, record) for digest, record in records.items()]
+        try:
+            execute_concurrent_with_args(
+                prepared.session,
+                prepared.statements[INSERT_RECORD],
+                rows,
+                concurrency=self._settings.writes,
+                execution_profile=QUORUM,
+            )
+        except DRIVER_ERRORS as error:
+            raise ArchiveUnavailable(
+                f"Cassandra did not take {len(rows)} records: {describe(error, self._settings)}"
+            ) from error
+
+    def check(self) -> None:
+        """See `Store.check`; tells what the connection's own probe has seen."""
+        self._connection.use()
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._connection.close()
+
+    def _chunks(
+        self, prepared: Prepared, model: str, generation: str, digests: Sequence[bytes]
+    ) -> Iterator[list[int]]:
+        size = self._settings.read_chunk
+        for group in self._ring_of(prepared).group(model, generation, digests):
+            for start in range(0, len(group), size):
+                yield group[start : start + size]
+
+    def _ring_of(self, prepared: Prepared) -> Ring:
+        if self._ring is None or self._ring[0] is not prepared:
+            metadata = prepared.session.cluster.metadata
+            self._ring = (prepared, Ring(metadata, self._settings.keyspace))
+        return self._ring[1]
+
+    def _answer(
+        self, digests: Sequence[bytes], chunks: Sequence[Sequence[int]], gather: _Gather
+    ) -> list[Found]:
+        found: list[Found] = [LATE] * len(digests)
+        answered = False
+        for chunk, rows in zip(chunks, gather.rows, strict=True):
+            if rows is None:
+                continue
+            answered = True
+            records = dict(rows)
+            for position in chunk:
+                found[position] = records.get(digests[position], MISSING)
+        if answered:
+            self._connection.breaker.succeeded()
+            return found
+        self._connection.breaker.failed()
+        if gather.error is None:
+            raise ArchiveUnavailable("Cassandra did not answer before the deadline")
+        raise ArchiveUnavailable(
+            f"Cassandra cannot be read: {describe(gather.error, self._settings)}"
+        ) from gather.error
+
+
+class _Routed(BoundStatement):  # type: ignore[misc]
+    """A bound query that says itself which replica it is for; the driver does not see into INs."""
+
+    def __init__(self, statement: Any, routing_key: bytes) -> None:
+        super().__init__(statement)
+        self._replica_key = routing_key
+
+    @property
+    def routing_key(self) -> bytes:
+        return self._replica_key
+
+
+class _Gather:
+    """The answers of queries in flight; those that come after the deadline are let go.
+
+    Attributes:
+        rows: for each query its rows, None while there are none.
+        error: why the last query that failed did.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.rows: list[Sequence[tuple[bytes, bytes]] | None] = [None] * count
+        self.error: Exception | None = None
+        self._missing = count
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+
+    def watch(self, future: ResponseFuture, number: int) -> None:
+        future.add_callbacks(
+            callback=self._answered,
+            callback_args=(number,),
+            errback=self.failed,
+        )
+
+    def wait(self, deadline: float) -> None:
+        self._ended.wait(max(0.0, deadline - time.monotonic()))
+
+    def failed(self, error: Exception) -> None:
+        self.error = error
+        self._count()
+
+    def _answered(self, rows: Sequence[tuple[bytes, bytes]], number: int) -> None:
+        self.rows[number] = rows
+        self._count()
+
+    def _count(self) -> None:
+        with self._lock:
+            self._missing -= 1
+            if self._missing == 0:
+                self._ended.set()

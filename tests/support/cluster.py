@@ -1,0 +1,53 @@
+"""Real Cassandra and Kafka for tests: one of each for a session, apart by keyspace and topics."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from embark.cli.schema import apply_schema
+from embark.cluster.local import Addresses, LocalCluster
+from embark.config import Configuration, load
+from tests.support.stack import free_port
+
+
+@contextmanager
+def running_cluster(folder: Path, nodes: int = 1) -> Iterator[LocalCluster]:
+    """A cluster on free ports, stopped and gone at the end."""
+    cluster = LocalCluster(folder, nodes=nodes, cassandra_port=free_port(), kafka_port=free_port())
+    try:
+        cluster.start(print)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def unique(stem: str) -> str:
+    """A name that no other test uses."""
+    return f"{stem}{uuid.uuid4().hex[:12]}"
+
+
+def configuration(addresses: Addresses, *, copies: int = 1, **changes: Any) -> Configuration:
+    """Settings that use a cluster; `changes` by dotted path with __ for the dots."""
+    overrides: dict[str, Any] = {
+        "archive.backend": "cassandra",
+        "archive.cassandra.contact_points": list(addresses.contact_points),
+        "archive.cassandra.port": addresses.cassandra_port,
+        "archive.cassandra.replication": [f"{addresses.datacenter}:{copies}"],
+        "queue.backend": "kafka",
+        "queue.kafka.bootstrap": [addresses.kafka],
+        "queue.kafka.partitions": 4,
+        "queue.kafka.session_seconds": 6,
+    }
+    overrides |= {name.replace("__", "."): value for name, value in changes.items()}
+    return load(environment={}, overrides=overrides)
+
+
+def applied(config: Configuration) -> Configuration:
+    """The same, with its schema made."""
+    for change in apply_schema(config.settings):
+        print(change)
+    return config

@@ -1,0 +1,92 @@
+"""What the embedded queue promises beyond `embark.queue.base`: leases, and a key waits once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from embark.inputs import Input, InputKind
+from embark.keys import Key
+from embark.queue.base import Delivery, Lane, Request
+from embark.queue.sqlite import SqliteQueue
+
+ALL = 10**9
+LEASE_S = 10.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def request(number: int, lane: Lane = Lane.INTERACTIVE) -> Request:
+    key = Key("m", "0" * 16, number.to_bytes(16, "big"))
+    return Request(key, Input(InputKind.TEXT, b"x"), lane)
+
+
+def take(queue: SqliteQueue, lane: Lane = Lane.INTERACTIVE, most: int = 100) -> list[Delivery]:
+    return queue.take(lane, most, ALL)
+
+
+def numbers(deliveries: list[Delivery]) -> list[int]:
+    return [int.from_bytes(one.request.key.digest, "big") for one in deliveries]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def queue(tmp_path: Path, clock: Clock) -> Iterator[SqliteQueue]:
+    opened = SqliteQueue(tmp_path / "queue.sqlite", LEASE_S, clock)
+    yield opened
+    opened.close()
+
+
+def test_a_leased_request_is_not_delivered_again_until_the_lease_ends(
+    queue: SqliteQueue, clock: Clock
+) -> None:
+    queue.put([request(1)])
+    (first,) = take(queue)
+    clock.now += LEASE_S - 1
+    assert take(queue) == []
+    queue.extend([first])
+    clock.now += LEASE_S - 1
+    assert take(queue) == []
+    clock.now += 2
+    (second,) = take(queue)
+    assert second.request == first.request
+    assert second.receipt != first.receipt
+
+
+def test_a_key_waits_once_and_interactive_lifts_bulk(queue: SqliteQueue) -> None:
+    queue.put([request(1, Lane.BULK), request(1, Lane.BULK), request(2, Lane.BULK)])
+    queue.put([request(1, Lane.INTERACTIVE)])
+    queue.put([request(2, Lane.BULK)])
+    assert numbers(take(queue, Lane.INTERACTIVE)) == [1]
+    assert numbers(take(queue, Lane.BULK)) == [2]
+
+
+def test_takers_at_once_never_get_the_same_delivery(tmp_path: Path) -> None:
+    queues = [SqliteQueue(tmp_path / "shared.sqlite", LEASE_S) for _ in range(4)]
+    queues[0].put([request(number) for number in range(400)])
+
+    def drain(queue: SqliteQueue) -> list[int]:
+        taken: list[int] = []
+        while deliveries := take(queue, most=7):
+            taken += numbers(deliveries)
+            queue.ack(deliveries)
+        return taken
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [number for part in pool.map(drain, queues) for number in part]
+    assert sorted(taken) == list(range(400))
+    for one in queues:
+        one.close()
