@@ -8,10 +8,11 @@ import threading
 from contextlib import ExitStack, closing
 from types import FrameType
 
+from consumers.status import StatusServer
 from consumers.worker import Worker
 from embark import config, log
 from embark.archive import Archive
-from embark.backends import open_queue, open_store
+from embark.backends import open_backends
 from embark.errors import EmbArkError
 from embark.models import load_catalogue
 from embark.retina import Retina
@@ -31,12 +32,12 @@ def main() -> int:
         log.configure(level=settings.log.level, form=settings.log.format, process="consumer")
         catalogue = load_catalogue(settings.retina.model_repository)
         with ExitStack() as opened:
-            store = opened.enter_context(closing(open_store(settings)))
-            queue = opened.enter_context(closing(open_queue(settings)))
+            backends = opened.enter_context(closing(open_backends(settings)))
+            opened.enter_context(closing(StatusServer(settings.consumer, backends)))
             retina = opened.enter_context(
                 closing(Retina(settings.retina.url, settings.retina.timeout_seconds))
             )
-            worker = Worker(catalogue, Archive(store), queue, retina, settings)
+            worker = Worker(catalogue, Archive(backends.store), backends.queue, retina, settings)
             log.logger(__name__).info("consuming", models=list(catalogue))
             worker.run(stop)
     except EmbArkError as error:

@@ -1,27 +1,32 @@
 """How a request ends: its record in the archive first, then the word to the queue.
 
 Whatever fails half-way leaves the request in the queue, to be delivered again; a second write of
-the same record changes nothing.
+the same record changes nothing. Deliveries that follow another's flight end with it.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from consumers.backoff import delay_s
+from consumers.flights import Flights
 from consumers.in_flight import InFlight
 from embark.archive import Archive, now_ms
 from embark.codec import Failure, encode_embedding, encode_failure
-from embark.config import Settings
 from embark.errors import ArchiveUnavailable, InputFailure, PermanentFailure, QueueUnavailable
+from embark.keys import Key
 from embark.log import logger
-from embark.metrics import AGE_AT_ARCHIVE, ARCHIVE_ERRORS, CONSUMED, FAILURES
+from embark.metrics import AGE_AT_ARCHIVE, ARCHIVE_ERRORS, CONSUMED, DEAD_LETTERS, FAILURES
 from embark.models import Model
 from embark.queue.base import Delivery, Queue
+from embark.settings import Settings
+
+_TROUBLE_SECONDS = 2.0
 
 _log = logger(__name__)
 
@@ -33,6 +38,7 @@ class Deliverer:
         archive: where records go.
         queue: where deliveries came from.
         in_flight: told when a delivery is over.
+        flights: who follows whom.
         settings: retry delays, attempts, and how long failures are remembered.
         clock_ms: milliseconds since 1970.
         rng: for jitter.
@@ -43,6 +49,7 @@ class Deliverer:
         archive: Archive,
         queue: Queue,
         in_flight: InFlight,
+        flights: Flights,
         settings: Settings,
         *,
         clock_ms: Callable[[], int] = now_ms,
@@ -51,51 +58,93 @@ class Deliverer:
         self._archive = archive
         self._queue = queue
         self._in_flight = in_flight
+        self._flights = flights
         self._settings = settings
         self._clock_ms = clock_ms
         self._rng = rng or random.Random()
 
     def known(self, deliveries: Sequence[Delivery]) -> None:
         """End deliveries whose records the archive holds already."""
-        self._tell(deliveries, "known", lambda: self._queue.ack(deliveries))
+        self._ack(deliveries, "known")
+        for delivery in deliveries:
+            self._ack(self._flights.land(delivery), "joined")
 
     def embedded(
-        self, model: Model, deliveries: Sequence[Delivery], vectors: npt.NDArray[np.float32]
+        self,
+        model: Model,
+        deliveries: Sequence[Delivery],
+        vectors: npt.NDArray[np.floating[Any]],
+        *,
+        outcome: str = "embedded",
     ) -> None:
-        """Write vectors, shape (len(deliveries), dimension), and acknowledge their deliveries."""
+        """Write vectors, shape (len(deliveries), dimension), and acknowledge their deliveries.
+
+        Args:
+            model: whose vectors they are.
+            deliveries: what asked for them; each is written under every key that it leads.
+            vectors: float32, or as the archive stores them.
+            outcome: as what the deliveries are counted.
+        """
         records: dict[bytes, bytes] = {}
-        written = []
+        written: list[tuple[Delivery, npt.NDArray[np.floating[Any]]]] = []
         for delivery, vector in zip(deliveries, vectors, strict=True):
-            key = delivery.request.key
+            keys = {*self._flights.keys(delivery), delivery.request.key}
             try:
-                records[key.digest] = encode_embedding(
-                    key, vector, model.facts.dtype, self._clock_ms()
-                )
-                written.append(delivery)
+                records.update({key.digest: self._record(model, key, vector) for key in keys})
+                written.append((delivery, vector))
             except PermanentFailure as failure:
                 self.failed(model, delivery, failure)
-        if written and self._write(model, records, written):
-            self._observe_age(written)
-            self._tell(written, "embedded", lambda: self._queue.ack(written))
+        ended = [delivery for delivery, _ in written]
+        if not ended or not self._write(model, records, ended):
+            return
+        self._observe_age(ended)
+        self._ack(ended, outcome)
+        for delivery, vector in written:
+            self._join(model, self._flights.land(delivery), vector)
 
     def failed(self, model: Model | None, delivery: Delivery, failure: InputFailure) -> None:
         """Remember a permanent failure; try a temporary one again, until attempts run out."""
+        followers = self._flights.land(delivery)
         if isinstance(failure, PermanentFailure):
-            self._remember(model, delivery, failure, self._settings.consumer.failure_seconds)
-        elif delivery.attempt < self._settings.queue.max_attempts:
-            queue = self._settings.queue
-            delay = delay_s(
-                delivery.attempt, queue.retry_base_seconds, queue.retry_max_seconds, self._rng
-            )
-            _log.info("retry", **_named(delivery), reason=failure.code, delay_s=round(delay, 2))
-            self._tell([delivery], "retried", lambda: self._queue.retry(delivery, delay))
+            for one in (delivery, *followers):
+                self._remember(model, one, failure, self._settings.consumer.failure_seconds)
+            return
+        if delivery.attempt < self._settings.queue.max_attempts:
+            self._retry(delivery, failure)
         else:
             self._give_up(model, delivery, failure)
+        # The leader's own key is seen to; another's is not.
+        key = delivery.request.key
+        self._ack([one for one in followers if one.request.key == key], "joined")
+        self._defer([one for one in followers if one.request.key != key], 0)
 
     def deferred(self, deliveries: Sequence[Delivery], delay: float) -> None:
         """Put deliveries back for about `delay` seconds, for no fault of theirs."""
-        delay *= self._rng.uniform(0.75, 1.25)
-        self._tell(deliveries, "deferred", lambda: self._queue.defer(deliveries, delay))
+        followers = [one for delivery in deliveries for one in self._flights.land(delivery)]
+        self._defer([*deliveries, *followers], delay * self._rng.uniform(0.75, 1.25))
+
+    def _join(
+        self, model: Model, followers: Sequence[Delivery], vector: npt.NDArray[np.floating[Any]]
+    ) -> None:
+        """End followers with their leader's vector, each under its own key."""
+        if not followers:
+            return
+        keys = {one.request.key for one in followers}
+        records = {key.digest: self._record(model, key, vector) for key in keys}
+        if self._write(model, records, followers):
+            self._observe_age(followers)
+            self._ack(followers, "joined")
+
+    def _record(self, model: Model, key: Key, vector: npt.NDArray[np.floating[Any]]) -> bytes:
+        return encode_embedding(key, vector, model.facts.dtype, self._clock_ms())
+
+    def _retry(self, delivery: Delivery, failure: InputFailure) -> None:
+        queue = self._settings.queue
+        delay = delay_s(
+            delivery.attempt, queue.retry_base_seconds, queue.retry_max_seconds, self._rng
+        )
+        _log.info("retry", **_named(delivery), reason=failure.code, delay_s=round(delay, 2))
+        self._tell([delivery], "retried", lambda: self._queue.retry(delivery, delay))
 
     def _give_up(self, model: Model | None, delivery: Delivery, failure: InputFailure) -> None:
         message = f"gave up after {delivery.attempt} attempts: {failure.message}"
@@ -106,6 +155,7 @@ class Deliverer:
             if not self._write(model, record, [delivery]):
                 return
         FAILURES.labels(reason=failure.code).inc()
+        DEAD_LETTERS.labels(reason=failure.code).inc()
         self._tell([delivery], "dead", lambda: self._queue.bury(delivery, failure.code, message))
 
     def _remember(
@@ -115,7 +165,7 @@ class Deliverer:
         record = self._failure_record(delivery, failure.code, failure.message, seconds)
         if model is None or self._write(model, record, [delivery]):
             FAILURES.labels(reason=failure.code).inc()
-            self._tell([delivery], "failed", lambda: self._queue.ack([delivery]))
+            self._ack([delivery], "failed")
 
     def _failure_record(
         self, delivery: Delivery, code: str, message: str, seconds: float
@@ -132,7 +182,7 @@ class Deliverer:
         except ArchiveUnavailable as error:
             ARCHIVE_ERRORS.labels(operation="write").inc()
             _log.error("archive_write_failed", items=len(records), reason=error.message)
-            self.deferred(deliveries, self._settings.queue.retry_max_seconds / 4)
+            self.deferred(deliveries, _TROUBLE_SECONDS)
             return False
         return True
 
@@ -142,13 +192,21 @@ class Deliverer:
             lane = delivery.request.lane.value
             AGE_AT_ARCHIVE.labels(lane=lane).observe(max(0.0, now_s - delivery.queued_at))
 
+    def _ack(self, deliveries: Sequence[Delivery], outcome: str) -> None:
+        if deliveries:
+            self._tell(deliveries, outcome, lambda: self._queue.ack(deliveries))
+
+    def _defer(self, deliveries: Sequence[Delivery], delay: float) -> None:
+        if deliveries:
+            self._tell(deliveries, "deferred", lambda: self._queue.defer(deliveries, delay))
+
     def _tell(
         self, deliveries: Sequence[Delivery], outcome: str, tell_queue: Callable[[], None]
     ) -> None:
         try:
             tell_queue()
         except QueueUnavailable as error:
-            # The lease runs out and the request comes again.
+            # The queue delivers it again.
             _log.error("queue_not_told", outcome=outcome, reason=error.message)
         else:
             for delivery in deliveries:

@@ -1,4 +1,4 @@
-"""The consumer's loop: take, skip what the archive holds, prepare, embed, deliver.
+"""The consumer's loop: take, skip what is in hand or in the archive, prepare, embed, deliver.
 
 Texts of one model travel in batches; images one by one, since Triton's batcher joins them. A
 request that failed before travels alone, so that it cannot take others with it again.
@@ -13,15 +13,17 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from consumers.deliver import Deliverer
 from consumers.fetch_pool import FetchPool
+from consumers.flights import Flights
 from consumers.gate import Gate
 from consumers.in_flight import InFlight
 from consumers.inputs.fetch import Fetcher
 from consumers.inputs.image import inspect
-from embark.archive import Archive
+from embark.archive import LATE, Archive
 from embark.codec import Embedding, Failure
-from embark.config import Settings
 from embark.errors import (
     ArchiveUnavailable,
     InputFailure,
@@ -30,12 +32,14 @@ from embark.errors import (
     RetinaUnavailable,
     TemporaryFailure,
 )
-from embark.inputs import InputKind
+from embark.inputs import InputKind, image_input
+from embark.keys import Key, digest
 from embark.log import logger
 from embark.metrics import ARCHIVE_ERRORS
 from embark.models import Catalogue, Model
 from embark.queue.base import Delivery, Lane, Queue
 from embark.retina import Retina
+from embark.settings import Settings
 
 _POLL_SECONDS = 0.02
 _TROUBLE_SECONDS = 1.0
@@ -70,7 +74,8 @@ class Worker:
         self._retina: Final = retina
         self._settings: Final = settings
         self._in_flight: Final = InFlight(queue, settings.consumer, settings.queue.lease_seconds)
-        self._deliverer: Final = Deliverer(archive, queue, self._in_flight, settings)
+        self._flights: Final = Flights()
+        self._deliverer: Final = Deliverer(archive, queue, self._in_flight, self._flights, settings)
         self._gate: Final = Gate(retina)
         self._fetcher: Final = Fetcher(settings.consumer.fetch, settings.inputs)
         self._fetches: Final = FetchPool(settings.consumer.fetch)
@@ -114,8 +119,9 @@ class Worker:
             reason = f"no exported model serves {delivery.request.key}"
             failure = TemporaryFailure(reason, code="unknown_generation")
             self._deliverer.failed(None, delivery, failure)
-        if model is not None and live:
-            self._prepare(model, self._unknown(model, live))
+        leading = [one for one in live if self._flights.lead(one, one.request.key)]
+        if model is not None and leading:
+            self._prepare(model, self._unknown(model, leading))
 
     def _unknown(self, model: Model, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Return the deliveries whose records the archive lacks; end the others."""
@@ -128,10 +134,12 @@ class Worker:
             self._deliverer.deferred(deliveries, _TROUBLE_SECONDS)
             return []
         records = dict(zip(digests, found, strict=True))
+        late, seen = _split(deliveries, lambda one: records[one.request.key.digest] is LATE)
         known, unknown = _split(
-            deliveries,
-            lambda one: isinstance(records[one.request.key.digest], Embedding | Failure),
+            seen, lambda one: isinstance(records[one.request.key.digest], Embedding | Failure)
         )
+        if late:
+            self._deliverer.deferred(late, _TROUBLE_SECONDS)
         if known:
             self._deliverer.known(known)
         return unknown
@@ -151,10 +159,25 @@ class Worker:
 
         def fetch() -> None:
             image = self._fetcher.fetch(url)
-            self._embed_payloads(model, [delivery], [image])
+            if self._is_first(model, delivery, image):
+                self._embed_payloads(model, [delivery], [image])
 
         host = urlsplit(url).netloc
         return self._fetches.submit(host, lambda: self._guarded(model, [delivery], fetch))
+
+    def _is_first(self, model: Model, delivery: Delivery, image: bytes) -> bool:
+        """Whether a fetched image must be embedded: no other request has, or is about to."""
+        content = Key(model.name, model.generation, digest(image_input(image)))
+        if not self._flights.lead(delivery, content):
+            return False  # it ends with the one it follows
+        try:
+            (found,) = self._archive.get_many(model, [content.digest], _ARCHIVE_SECONDS)
+        except ArchiveUnavailable:
+            return True  # one inference too many does no harm
+        if not isinstance(found, Embedding):
+            return True
+        self._deliverer.embedded(model, [delivery], found.vector[np.newaxis], outcome="known")
+        return False
 
     def _embed(self, model: Model, batch: Sequence[Delivery]) -> None:
         self._embed_payloads(model, batch, [one.request.item.payload for one in batch])

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from embark.config import GatewaySettings
 from embark.inputs import Input, InputKind
 from embark.keys import Key
 from embark.queue.base import Lane, Request
 from embark.queue.sqlite import SqliteQueue
+from embark.settings import GatewaySettings
 from gateway.misses import Misses
 
 
