@@ -1,7 +1,8 @@
 # Everything a fresh machine needs, from Python 3.10 to 3.13 alone.
 # make demo       set up, run the main job on real input, and show it
 # make test       set up and run all tests
-# make test-fast  the tests that start no server
+# make test-fast  the tests that start no server, under a minute
+# make test-faults  faults on the real servers, in full: about half an hour
 # make check      lint, format, types and import directions
 # make docs       write docs/configuration.md and docs/metrics.md again
 # make lock       resolve requirements/*.txt again
@@ -40,7 +41,7 @@ test: setup retina models
 	$(BIN)/python -m pytest
 
 test-fast: setup
-	$(BIN)/python -m pytest tests/unit tests/contract
+	$(BIN)/python -m pytest -m "not cluster" tests/unit tests/contract
 
 check: setup
 	$(BIN)/ruff check .

@@ -7,18 +7,48 @@ from collections.abc import Iterator
 import pytest
 
 from embark.client import Client
+from embark.cluster.local import Addresses, LocalCluster
+from embark.config import to_environment
 from export.reference import Reference
+from tests.support.cluster import applied, configuration, running_cluster, unique
 from tests.support.stack import REPOSITORY, Stack, running
 
+ON_SERVERS = pytest.mark.cluster
 ALLOWED_ORIGIN = "127.0.0.2"
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The whole platform, which may fetch from one loopback address only."""
-    allow = {"EMBARK_CONSUMER__FETCH__ALLOW_NETWORKS": f"{ALLOWED_ORIGIN}/32"}
-    with running(tmp_path_factory.mktemp("stack"), allow) as running_stack:
+@pytest.fixture(scope="session", params=["embedded", pytest.param("cluster", marks=ON_SERVERS)])
+def stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """The whole platform, which may fetch from one loopback address only; on both profiles.
+
+    On the cluster, several gateway processes and several consumers.
+    """
+    environment = {"EMBARK_CONSUMER__FETCH__ALLOW_NETWORKS": f"{ALLOWED_ORIGIN}/32"}
+    if request.param == "cluster":
+        settings = configuration(
+            request.getfixturevalue("addresses"),
+            archive__cassandra__keyspace=unique("e"),
+            queue__kafka__prefix=unique("e"),
+            consumer__processes=2,
+            gateway__processes=3,
+        )
+        environment |= to_environment(applied(settings))
+    with running(tmp_path_factory.mktemp("stack"), environment) as running_stack:
         yield running_stack
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """Cassandra, one node, and Kafka, for all tests that do not break them."""
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as running_one:
+        yield running_one
+
+
+@pytest.fixture(scope="session")
+def addresses(cluster: LocalCluster) -> Addresses:
+    return cluster.start()
 
 
 @pytest.fixture

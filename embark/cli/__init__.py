@@ -5,12 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 
-from embark.cli import doctor, export, lookup, models, prefetch, up
+from embark.cli import (
+    cluster,
+    doctor,
+    export,
+    lookup,
+    models,
+    prefetch,
+    queue,
+    schema,
+    up,
+)
 from embark.cli.output import show_error
 from embark.errors import BadRequest, ConfigurationError, EmbArkError, ServiceError
 from embark.version import __version__
 
-_COMMANDS = (up, lookup, prefetch, models, export, doctor)
+_COMMANDS = (up, lookup, prefetch, models, queue, schema, cluster, export, doctor)
 _USAGE, _FAILED, _INTERRUPTED = 2, 1, 130
 
 

@@ -5,15 +5,27 @@ from __future__ import annotations
 import argparse
 import signal
 import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from embark.child import Report
 from embark.cli.export import export_all
 from embark.cli.output import console, show_json
+from embark.cli.schema import apply_schema
+from embark.cluster.local import DEFAULT_FOLDER, LocalCluster
 from embark.config import Configuration, load
 from embark.models import exported_versions, load_catalogue
 from embark.platform import Platform, only_one
+
+_PROFILES: Mapping[str | None, Mapping[str, str]] = {
+    None: {},
+    "embedded": {"archive.backend": "lmdb", "queue.backend": "sqlite"},
+    "cluster": {"archive.backend": "cassandra", "queue.backend": "kafka"},
+}
+_CLUSTER_ADDRESSES = {"archive.cassandra.contact_points", "queue.kafka.bootstrap"}
 
 
 def add_parser(commands: Any) -> None:
@@ -22,6 +34,19 @@ def add_parser(commands: Any) -> None:
         "up",
         help="run the whole platform here",
         description="Run Triton, consumers and gateway in the foreground until Ctrl-C.",
+    )
+    parser.add_argument(
+        "--profile",
+        choices=("embedded", "cluster"),
+        help="cluster: archive in Cassandra, queue in Kafka; where none is configured, a local one"
+        " is started (default: what the settings say)",
+    )
+    parser.add_argument(
+        "--cluster",
+        type=Path,
+        default=DEFAULT_FOLDER,
+        help="folder of the local cluster; one that runs already is left running"
+        f" (default: {DEFAULT_FOLDER})",
     )
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on (default: 8080)")
@@ -34,7 +59,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM; a second one ends everything at once."""
-    configuration = _configuration(options)
+    configuration = _configuration(options, {})
     settings = configuration.settings
     repository = settings.retina.model_repository
     if not any(map(exported_versions, repository.glob("*"))):
@@ -58,7 +83,12 @@ def run(options: argparse.Namespace) -> int:
         )
         report("Ctrl-C drains and stops it.")
 
-    with only_one(settings.data):
+    with only_one(settings.data), ExitStack() as opened:
+        if _wants_local_cluster(options, configuration):
+            addresses = opened.enter_context(_local_cluster(options.cluster, report))
+            configuration = _configuration(options, addresses)
+            for change in apply_schema(configuration.settings):
+                report(change)
         platform = Platform(configuration, report)
         stop = threading.Event()
 
@@ -74,8 +104,35 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _configuration(options: argparse.Namespace) -> Configuration:
-    overrides = {
+def _wants_local_cluster(options: argparse.Namespace, configuration: Configuration) -> bool:
+    """Whether the cluster profile is asked for, and no cluster is configured."""
+    return options.profile == "cluster" and not (_CLUSTER_ADDRESSES & configuration.sources.keys())
+
+
+@contextmanager
+def _local_cluster(folder: Path, report: Report) -> Iterator[dict[str, Any]]:
+    """Use the cluster of a folder; yields its settings. What was not running is stopped again."""
+    cluster = LocalCluster(folder)
+    was_running = any(part.state != "down" for part in cluster.status())
+    addresses = cluster.start(report)
+    copies = len(addresses.contact_points)
+    try:
+        yield {
+            "archive.cassandra.contact_points": list(addresses.contact_points),
+            "archive.cassandra.port": addresses.cassandra_port,
+            "archive.cassandra.local_datacenter": addresses.datacenter,
+            "archive.cassandra.replication": [f"{addresses.datacenter}:{copies}"],
+            "queue.kafka.bootstrap": [addresses.kafka],
+        }
+    finally:
+        if not was_running:
+            cluster.stop(report)
+
+
+def _configuration(options: argparse.Namespace, addresses: Mapping[str, Any]) -> Configuration:
+    overrides: dict[str, Any] = {
+        **_PROFILES[options.profile],
+        **addresses,
         "gateway.host": options.host,
         "gateway.port": options.port,
         "data": options.data,

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import psutil
 
+from embark.backends import Backends, open_backends
 from embark.client import Client
+from embark.config import load
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 
@@ -42,10 +44,16 @@ def all_hits(client: Client, texts: list[str]) -> bool:
 
 
 class Stack:
-    """A running `embark up`."""
+    """A running `embark up`.
+
+    Args:
+        data: its folder.
+        environment: settings, as environment variables.
+    """
 
     def __init__(self, data: Path, environment: dict[str, str] | None = None) -> None:
         self.data = data
+        self._environment = {**(environment or {}), "EMBARK_DATA": str(data)}
         self.messages: list[str] = []
         self.url = f"http://127.0.0.1:{free_port()}"
         command = [sys.executable, "-m", "embark", "up", "--json", "--data", str(data)]
@@ -56,6 +64,10 @@ class Stack:
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
+
+    def open_backends(self) -> Backends:
+        """Open its archive and queue beside it."""
+        return open_backends(load(environment=self._environment).settings)
 
     def wait_ready(self) -> None:
         wait_until(

@@ -158,7 +158,8 @@ def _lane(record: wire.Record) -> Lane:
 
 
 def _number(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() else 0
+    """Read a number that a stranger may have written."""
+    return int(text) if text and text.isdecimal() and len(text) < 16 else 0
 
 
 def _batches(letters: Mapping[str, wire.Record]) -> Iterator[dict[str, wire.Record]]:

@@ -18,14 +18,15 @@ from embark.settings import KafkaSettings
 _CALL_SECONDS = 2.0
 _OLDEST_SECONDS = 1.5
 _PERIOD_SECONDS = 2.0
-_FIRST_SECONDS = 6.0
+_FRESH_SECONDS = 5.0
+_WAIT_SECONDS = 6.0
 _FETCH_BYTES = 64 * 1024
 
 Status = dict[Lane, LaneStatus]
 
 
 class Lag:
-    """The status of both lanes, kept up to date by a thread, so that asking never waits for Kafka.
+    """The status of both lanes, kept up to date by a thread while it is asked for.
 
     Args:
         settings: where Kafka is.
@@ -39,6 +40,7 @@ class Lag:
         self._answer: Status | QueueUnavailable = QueueUnavailable(
             "the queue in Kafka has not answered yet"
         )
+        self._answered_at = float("-inf")
         self._answered = threading.Event()
         self._asked = threading.Event()
         self._closing = threading.Event()
@@ -46,7 +48,7 @@ class Lag:
         self._lock = threading.Lock()
 
     def status(self) -> Status:
-        """Return what was seen last; only the first call waits.
+        """Return what was seen last; waits, within limits, when that was too long ago.
 
         Raises:
             QueueUnavailable: Kafka did not answer.
@@ -55,8 +57,10 @@ class Lag:
             if self._thread is None and not self._closing.is_set():
                 self._thread = threading.Thread(target=self._watch, name="kafka-lag", daemon=True)
                 self._thread.start()
+        if time.monotonic() - self._answered_at > _FRESH_SECONDS:
+            self._answered.clear()
         self._asked.set()
-        self._answered.wait(_FIRST_SECONDS)
+        self._answered.wait(_WAIT_SECONDS)
         answer = self._answer
         if isinstance(answer, QueueUnavailable):
             raise QueueUnavailable(answer.message)
@@ -85,6 +89,7 @@ class Lag:
                 except KafkaException as error:
                     text = error.args[0].str()
                     self._answer = QueueUnavailable(f"Kafka does not answer: {text}")
+                self._answered_at = time.monotonic()
                 self._answered.set()
                 self._closing.wait(_PERIOD_SECONDS)
         finally:

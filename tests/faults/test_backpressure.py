@@ -1,0 +1,55 @@
+"""A mountain of bulk work: interactive work passes it, and consumers do not grow with it.
+
+`BULK_REQUESTS` says how high; `make test-faults` makes it 100,000.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from embark.client import Client
+from embark.cluster.local import LocalCluster
+from embark.queue.base import Lane
+from tests.support.deployment import deployed
+from tests.support.stack import all_hits, wait_until
+
+pytestmark = [pytest.mark.stack, pytest.mark.cluster, pytest.mark.timeout(900)]
+
+BULK = int(os.environ.get("BULK_REQUESTS", "10000"))
+ROUNDS = 5
+GROWTH_BYTES = 200 * 2**20
+
+
+def test_interactive_work_passes_bulk_and_memory_is_bounded(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    with deployed(tmp_path, cluster) as deployment, Client(deployment.urls[0]) as client:
+
+        def resident() -> int:
+            pids = [deployment.parts[f"consumer-{number}"].pid for number in (1, 2)]
+            return max(psutil.Process(pid).memory_info().rss for pid in pids)
+
+        client.lookup(["warm"], "minilm", on_miss="wait", wait_ms=20_000)
+        before = resident()
+        started = time.monotonic()
+        for start in range(0, BULK, 500):
+            client.prefetch([f"bulk {start + one}" for one in range(500)], "minilm")
+        print(f"{BULK} bulk requests accepted in {time.monotonic() - started:.1f} s")
+        waits = []
+        for number in range(ROUNDS):
+            texts = [f"interactive {number}"]
+            started = time.monotonic()
+            client.lookup(texts, "minilm")
+            wait_until(lambda texts=texts: all_hits(client, texts), 30, "it is a hit")
+            waits.append(time.monotonic() - started)
+        depth = client.health()["dependencies"]["queue"]["lanes"][Lane.BULK.value]["depth"]
+        grown = resident() - before
+        print(f"interactive misses were hits after {[round(one, 2) for one in waits]} s;")
+        print(f"bulk lane: {depth}; a consumer grew by {grown / 2**20:.0f} MiB")
+        assert depth > BULK / 2, "the bulk lane was drained meanwhile: this proves nothing"
+        assert grown < GROWTH_BYTES

@@ -1,0 +1,144 @@
+"""Parts killed, stopped and cut off under a steady load, on the real servers.
+
+`FAULT_ROUNDS` says how often each fault is made; `make test-faults` makes more of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from export.reference import Reference
+from tests.faults.conftest import ROUNDS, Row
+from tests.faults.history import Load, Tally, check
+from tests.support.cluster import running_cluster
+from tests.support.deployment import Deployment, deployed
+from tests.support.proxy import Toxic
+from tests.support.stack import wait_until
+
+pytestmark = [pytest.mark.stack, pytest.mark.cluster, pytest.mark.timeout(1800)]
+
+# Longer than the session of a consumer, so that its partitions move while it is stopped.
+STOPPED_S = 9.0
+CUT_OFF_S = 6.0
+HEAL_S = 120.0
+
+_tags = itertools.count()
+
+Act = Callable[[Deployment], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done, for how long it lasts, and what ends it."""
+
+    harm: Act
+    lasts_s: float
+    heal: Act
+
+
+def killed(part: str) -> Fault:
+    """SIGKILL; whoever supervises the part starts it again."""
+    return Fault(lambda one: one.kill(part), 3.0, _restart_servers)
+
+
+def stopped(part: str, lasts_s: float = STOPPED_S) -> Fault:
+    """SIGSTOP: it is there and does nothing, until SIGCONT."""
+    return Fault(
+        lambda one: one.signal(part, signal.SIGSTOP),
+        lasts_s,
+        lambda one: one.signal(part, signal.SIGCONT),
+    )
+
+
+def toxic(proxy: str, kind: Toxic) -> Fault:
+    """Harm what passes a proxy."""
+
+    def set_to(what: Toxic) -> Act:
+        def act(one: Deployment) -> None:
+            passes = getattr(one, proxy)
+            assert passes is not None
+            passes.toxic = what
+
+        return act
+
+    return Fault(set_to(kind), CUT_OFF_S, set_to(Toxic()))
+
+
+def _restart_servers(one: Deployment) -> None:
+    one.cluster.start(print)
+
+
+THREE_NODES = {
+    "kill-one-of-three-cassandra": killed("cassandra-2"),
+    "stop-one-of-three-cassandra": stopped("cassandra-2"),
+    "kill-all-cassandra": killed("cassandra"),
+    "stop-all-cassandra": stopped("cassandra"),
+    "kill-kafka": killed("kafka"),
+    "stop-kafka": stopped("kafka"),
+    "kill-triton": killed("triton"),
+    "stop-triton": stopped("triton"),
+    "kill-consumer": killed("consumer-1"),
+    "stop-consumer": stopped("consumer-1"),
+    "kill-gateway": killed("gateway-1"),
+    "stop-gateway": stopped("gateway-1", 3.0),
+}
+PROXIED = {
+    "cassandra-latency-20ms": toxic("to_cassandra", Toxic(latency_s=0.02, jitter_s=0.02)),
+    "cassandra-latency-300ms": toxic("to_cassandra", Toxic(latency_s=0.3, jitter_s=0.1)),
+    "cassandra-slow-line": toxic("to_cassandra", Toxic(bytes_per_s=20_000)),
+    "cassandra-resets": toxic("to_cassandra", Toxic(reset_after_s=0.5)),
+    "cassandra-black-hole": toxic("to_cassandra", Toxic(black_hole=True)),
+    "cassandra-refuses": toxic("to_cassandra", Toxic(refuse=True, reset_after_s=0.1)),
+    "retina-latency-300ms": toxic("to_retina", Toxic(latency_s=0.3, jitter_s=0.1)),
+    "retina-resets": toxic("to_retina", Toxic(reset_after_s=0.5)),
+    "retina-black-hole": toxic("to_retina", Toxic(black_hole=True)),
+    "kill-the-only-cassandra": killed("cassandra"),
+}
+
+
+@pytest.fixture(scope="module")
+def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with (
+        running_cluster(tmp_path_factory.mktemp("three"), nodes=3) as cluster,
+        deployed(tmp_path_factory.mktemp("deployment"), cluster) as deployment,
+    ):
+        yield deployment
+
+
+@pytest.mark.parametrize("fault", THREE_NODES.values(), ids=THREE_NODES.keys())
+def test_on_three_nodes(three_nodes: Deployment, fault: Fault, row: Row, minilm: Reference) -> None:
+    run_rounds(three_nodes, fault, row, minilm)
+
+
+@pytest.mark.parametrize("fault", PROXIED.values(), ids=PROXIED.keys())
+def test_behind_proxies(proxied: Deployment, fault: Fault, row: Row, minilm: Reference) -> None:
+    run_rounds(proxied, fault, row, minilm)
+
+
+def run_rounds(deployment: Deployment, fault: Fault, row: Row, reference: Reference) -> None:
+    """Make the fault under load, as often as asked, and check the history."""
+    rng = random.Random(row.fault)
+    with Load(deployment.urls, f"{row.fault} {next(_tags)}") as load:
+        for _ in range(ROUNDS):
+            load.tally = Tally()
+            time.sleep(rng.uniform(1, 3))
+            fault.harm(deployment)
+            try:
+                time.sleep(fault.lasts_s)
+            finally:
+                fault.heal(deployment)
+            wait_until(deployment.is_well, HEAL_S, "the deployment is well again")
+            time.sleep(1)
+            row.add(load.tally, check(load, reference, HEAL_S))
+    assert row.requests > 20 * row.rounds
+    assert row.accepted > 0
+    assert (row.lost, row.wrong, row.server_errors) == (0, 0, 0)
+    if "gateway" not in row.fault:
+        assert row.unanswered == 0
