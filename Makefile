@@ -4,6 +4,7 @@
 # make test-fast  the tests that start no server, under a minute
 # make test-faults  faults on the real servers, in full: about half an hour
 # make check      lint, format, types and import directions
+# make check-docker  every checker of docker/
 # make docs       write docs/configuration.md and docs/metrics.md again
 # make lock       resolve requirements/*.txt again
 
@@ -13,7 +14,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3.13 python3; 
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: setup retina models demo test test-fast check docs lock clean
+.PHONY: setup retina models demo test test-fast test-faults check check-docker docs lock clean
 
 setup: .venv/.done
 retina: .venv-retina/.done
@@ -40,14 +41,21 @@ demo: setup retina models
 test: setup retina models
 	$(BIN)/python -m pytest
 
+test-faults: setup retina models
+	FAULT_ROUNDS=3 BULK_REQUESTS=100000 $(BIN)/python -m pytest -m "" tests/faults
+
 test-fast: setup
-	$(BIN)/python -m pytest -m "not cluster" tests/unit tests/contract
+	$(BIN)/python -m pytest -m "not cluster and not full" tests/unit tests/contract
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Needs Go, and promtool (Debian: prometheus), which PROMTOOL may name.
+check-docker: setup
+	docker/check
 
 docs: setup
 	$(BIN)/python docs/generate.py
@@ -57,6 +65,11 @@ lock: setup
 		--custom-compile-command "make lock" setup.cfg -o requirements/dev.txt
 	$(UV) pip compile --quiet --universal --python-version 3.10 \
 		--custom-compile-command "make lock" requirements/retina.in -o requirements/retina.txt
+	for part in gateway consumers; do \
+		$(UV) pip compile --quiet --universal --python-version 3.12 --extra $$part --extra cassandra \
+			--extra kafka --custom-compile-command "make lock" setup.cfg -o requirements/$$part.txt \
+			|| exit 1; \
+	done
 
 clean:
 	rm -rf .venv .venv-retina embark-data .cache model_repository/*/[0-9]*/

@@ -77,7 +77,8 @@ def encoder_config(encoder: Encoder, backend: str = "python") -> str:
             for tensor in encoder.inputs
         ],
         "output": [_embedding(encoder)],
-        "instanceGroup": [{"kind": "KIND_CPU", "count": 1}],
+        # Triton's own backend uses a GPU where there is one.
+        "instanceGroup": [{"kind": "KIND_CPU" if backend == "python" else "KIND_AUTO", "count": 1}],
         "dynamicBatching": {"defaultQueuePolicy": _QUEUE_POLICY},
         "modelWarmup": [_warmup(encoder, size) for size in (1, encoder.max_batch_size // 2)],
     }

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewPartitions, NewTopic
@@ -25,6 +25,7 @@ SHORT_SECONDS: Final = 2.0
 """Retries due within this time go to the lane's `retry.short` topic, others to `retry.long`."""
 
 _ADMIN_SECONDS = 20.0
+_SESSION = "consumer.session.timeout.ms"
 _HOUR_MS = 3_600_000
 
 
@@ -88,11 +89,8 @@ def apply(settings: KafkaSettings) -> Iterator[str]:
                 yield f"kafka: topic {topic} now has {partitions} partitions"
             if _set(admin, ConfigResource.Type.TOPIC, topic, options):
                 yield f"kafka: settings of topic {topic} changed"
-        session = {"consumer.session.timeout.ms": str(int(settings.session_seconds * 1000))}
         for lane in Lane:
-            group = Topics(settings.prefix).group(lane)
-            if _set(admin, ConfigResource.Type.GROUP, group, session):
-                yield f"kafka: session timeout of group {group} is {settings.session_seconds:g} s"
+            yield from _session(admin, settings, Topics(settings.prefix).group(lane))
     except KafkaException as error:
         raise QueueUnavailable(f"the topics were not applied: {error.args[0].str()}") from error
 
@@ -111,6 +109,23 @@ def _wanted(settings: KafkaSettings) -> Iterator[tuple[str, int, dict[str, str]]
         **in_sync,
     }
     yield topics.dead, 1, dead
+
+
+def _session(admin: AdminClient, settings: KafkaSettings, group: str) -> Iterator[str]:
+    """Set the session timeout of a group, if the brokers allow it; their own works too."""
+    milliseconds = str(int(settings.session_seconds * 1000))
+    try:
+        if _set(admin, ConfigResource.Type.GROUP, group, {_SESSION: milliseconds}):
+            yield f"kafka: session timeout of group {group} is {settings.session_seconds:g} s"
+    except KafkaException as error:
+        if error.args[0].code() not in (KafkaError.INVALID_CONFIG, KafkaError.INVALID_REQUEST):
+            raise
+        yield (
+            f"kafka: WARNING: the brokers refuse a session of {settings.session_seconds:g} s for group"
+            f" {group} and keep their own, so a dead consumer's work waits that long: lower"
+            " group.consumer.min.session.timeout.ms there, or raise"
+            f" queue.kafka.session_seconds ({error.args[0].str()})"
+        )
 
 
 def _set(admin: AdminClient, kind: Any, name: str, options: dict[str, str]) -> bool:
