@@ -34,7 +34,7 @@ from embark.errors import (
 )
 from embark.inputs import InputKind, image_input
 from embark.keys import Key, digest
-from embark.log import logger
+from embark.log import Seldom, logger
 from embark.metrics import ARCHIVE_ERRORS
 from embark.models import Catalogue, Model
 from embark.queue.base import Delivery, Lane, Queue
@@ -77,6 +77,7 @@ class Worker:
         self._flights: Final = Flights()
         self._deliverer: Final = Deliverer(archive, queue, self._in_flight, self._flights, settings)
         self._gate: Final = Gate(retina)
+        self._seldom = Seldom()
         self._fetcher: Final = Fetcher(settings.consumer.fetch, settings.inputs)
         self._fetches: Final = FetchPool(settings.consumer.fetch)
         self._inferences: Final = {
@@ -130,7 +131,8 @@ class Worker:
             found = self._archive.get_many(model, digests, _ARCHIVE_SECONDS)
         except ArchiveUnavailable as error:
             ARCHIVE_ERRORS.labels(operation="read").inc()
-            _log.error("archive_unavailable", items=len(digests), reason=error.message)
+            if self._seldom.due():
+                _log.error("archive_unavailable", items=len(digests), reason=error.message)
             self._deliverer.deferred(deliveries, _TROUBLE_SECONDS)
             return []
         records = dict(zip(digests, found, strict=True))

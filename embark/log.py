@@ -7,10 +7,34 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 
 import structlog
 
 logger = structlog.stdlib.get_logger
+
+
+class Seldom:
+    """Says whether something that repeats itself should be logged again. Safe for many threads.
+
+    Args:
+        seconds: at most once in this time.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, seconds: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._last = float("-inf")
+
+    def due(self) -> bool:
+        """Whether it is time again; if so, it is not for another while."""
+        now = self._clock()
+        if now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True
 
 
 def configure(*, level: str, form: str, process: str) -> None:
@@ -43,6 +67,9 @@ def configure(*, level: str, form: str, process: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # It logs every damaged answer with a traceback; `embark_fetch_seconds` counts them.
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
+    # Our own events say once what these two say for every attempt to connect.
+    logging.getLogger("cassandra").setLevel(logging.ERROR)
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -17,7 +17,7 @@ from embark.archive import LATE, MISSING, Answer, Archive
 from embark.codec import Embedding, Failure
 from embark.errors import ArchiveUnavailable
 from embark.keys import Key
-from embark.log import logger
+from embark.log import Seldom, logger
 from embark.metrics import ARCHIVE_ERRORS, ARCHIVE_READ, LATE_ITEMS, LOOKUP_BATCH, LOOKUP_ITEMS
 from embark.models import Model
 from embark.queue.base import Lane, Request
@@ -70,6 +70,7 @@ class Lookups:
         self._timeout_s: Final = settings.archive_timeout_ms / 1000
         self._waiting = threading.BoundedSemaphore(settings.max_waiting or 1)
         self._may_wait: Final = settings.max_waiting > 0
+        self._seldom = Seldom()
 
     def run(self, items: Sequence[Item], on_miss: str, wait_ms: int = 0) -> list[Result]:
         """Look items up; the results are in their order.
@@ -110,7 +111,8 @@ class Lookups:
             return self._archive.get_many(model, [item.key.digest for item in group], timeout_s)
         except ArchiveUnavailable as error:
             ARCHIVE_ERRORS.labels(operation="read").inc()
-            _log.warning("archive_unavailable", items=len(group), reason=error.message)
+            if self._seldom.due():
+                _log.warning("archive_unavailable", items=len(group), reason=error.message)
             return [LATE] * len(group)
 
     def _queue(

@@ -15,13 +15,12 @@ from typing import Final
 
 from embark.errors import QueueUnavailable
 from embark.keys import Key
-from embark.log import logger
+from embark.log import Seldom, logger
 from embark.metrics import MISS_BUFFER, MISSES
 from embark.queue.base import Queue, Request
 from embark.settings import GatewaySettings
 
 _MAX_MARKS = 200_000
-_REPORT_SECONDS = 10.0
 
 _log = logger(__name__)
 
@@ -58,7 +57,7 @@ class Misses:
         # Key → the group it went with and when the mark expires; oldest first.
         self._marks: OrderedDict[Key, tuple[_Group, float]] = OrderedDict()
         self._healthy = True
-        self._reported_at = float("-inf")
+        self._seldom = Seldom(clock=clock)
         self._closed = False
         self._writer = threading.Thread(target=self._write_groups, name="misses", daemon=True)
         self._writer.start()
@@ -161,9 +160,7 @@ class Misses:
         group.ended.set()
 
     def _report(self, error: QueueUnavailable, count: int) -> None:
-        now = self._clock()
-        if now - self._reported_at >= _REPORT_SECONDS:
-            self._reported_at = now
+        if self._seldom.due():
             _log.error("misses_not_queued", items=count, reason=error.message)
 
 

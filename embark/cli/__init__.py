@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from embark import log
 from embark.cli import (
     cluster,
     doctor,
@@ -34,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     for command in _COMMANDS:
         command.add_parser(commands)
     options = parser.parse_args(arguments)
+    log.configure(level="warning", form="console", process="embark")
     try:
         return int(options.run(options))
     except EmbArkError as error:

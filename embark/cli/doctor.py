@@ -7,16 +7,18 @@ import importlib.util
 import platform
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from embark.backends import Backends, open_backends, require_package
 from embark.cli.output import console, show_json
 from embark.client import Client
 from embark.config import Configuration, load
-from embark.errors import EmbArkError
+from embark.errors import ConfigurationError, EmbArkError
 from embark.models import load_catalogue
 from embark.settings import Settings
 
@@ -24,6 +26,8 @@ _LOW_DISK_BYTES = 5 * 2**30
 _PACKAGES = {
     "gateway": ("flask", "gunicorn", "lmdb", "prometheus_client"),
     "consumers": ("PIL", "tritonclient", "urllib3", "lmdb"),
+    "cassandra": ("cassandra",),
+    "kafka": ("confluent_kafka",),
     "export": ("torch", "torchvision", "onnx", "onnxruntime"),
 }
 
@@ -73,6 +77,8 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield _check("models", lambda: _models(settings))
     yield _retina(settings)
     yield _data(settings)
+    if settings.archive.backend == "cassandra":
+        yield from _cluster(settings)
     yield _gateway(settings)
 
 
@@ -103,6 +109,40 @@ def _data(settings: Settings) -> Check:
     free = shutil.disk_usage(existing).free
     detail = f"{data}, {free / 2**30:.1f} GiB free"
     return Check("data", "ok" if free >= _LOW_DISK_BYTES else "warning", detail)
+
+
+def _cluster(settings: Settings) -> Iterator[Check]:
+    yield _check("driver", _driver)
+    try:
+        backends = open_backends(settings)
+    except EmbArkError as error:
+        yield Check("archive", "error", error.message)
+        return
+    with closing(backends):
+        yield _check("archive", lambda: _archive(settings, backends))
+        yield _check("queue", lambda: _queue(settings, backends))
+
+
+def _driver() -> str:
+    require_package("cassandra", "archive.backend is cassandra")
+    from embark.store.cassandra.session import missing_extensions
+
+    problem = missing_extensions()
+    if problem is not None:
+        raise ConfigurationError(problem)
+    return "cassandra-driver with its C extensions"
+
+
+def _archive(settings: Settings, backends: Backends) -> str:
+    backends.store.check()
+    cassandra = settings.archive.cassandra
+    return f"Cassandra at {','.join(cassandra.contact_points)}:{cassandra.port} answers"
+
+
+def _queue(settings: Settings, backends: Backends) -> str:
+    waits = {lane.value: status.depth for lane, status in backends.queue.status().items()}
+    described = ", ".join(f"{lane} {depth}" for lane, depth in waits.items())
+    return f"{settings.queue.backend} answers; waiting: {described}"
 
 
 def _gateway(settings: Settings) -> Check:

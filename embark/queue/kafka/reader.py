@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from embark.log import logger
+from embark.log import Seldom, logger
 from embark.queue.base import Lane
 from embark.queue.kafka import message as wire
 from embark.queue.kafka.client import client_options, to_record
@@ -29,7 +29,6 @@ from embark.settings import KafkaSettings
 
 _POLL_SECONDS = 0.05
 _TROUBLE_SECONDS = 1.0
-_REPORT_SECONDS = 10.0
 _CLOSE_SECONDS = 20.0
 _PREFETCH_KIBIBYTES = 16 * 1024
 
@@ -106,7 +105,7 @@ class LaneReader:
         self._waiting: list[tuple[float, int, Entry]] = []
         self._order = itertools.count()
         self._paused: set[tuple[str, int]] = set()
-        self._reported_at = float("-inf")
+        self._seldom = Seldom()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"kafka-{lane.value}", daemon=True)
         self._thread.start()
@@ -351,8 +350,6 @@ class LaneReader:
 
     def _report(self, error: Any) -> None:
         """Log trouble with Kafka, now and then: its clients repeat it for every broker."""
-        now = time.monotonic()
-        if now - self._reported_at >= _REPORT_SECONDS:
-            self._reported_at = now
+        if self._seldom.due():
             text = error.str() if isinstance(error, KafkaError) else str(error)
             _log.error("queue_trouble", lane=self._lane.value, reason=text)

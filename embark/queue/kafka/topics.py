@@ -121,8 +121,8 @@ def _session(admin: AdminClient, settings: KafkaSettings, group: str) -> Iterato
         if error.args[0].code() not in (KafkaError.INVALID_CONFIG, KafkaError.INVALID_REQUEST):
             raise
         yield (
-            f"kafka: WARNING: the brokers refuse a session of {settings.session_seconds:g} s for group"
-            f" {group} and keep their own, so a dead consumer's work waits that long: lower"
+            f"kafka: WARNING: the brokers refuse a session of {settings.session_seconds:g} s for"
+            f" group {group} and keep their own, so a dead consumer's work waits that long: lower"
             " group.consumer.min.session.timeout.ms there, or raise"
             f" queue.kafka.session_seconds ({error.args[0].str()})"
         )

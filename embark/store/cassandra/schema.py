@@ -20,36 +20,37 @@ MIGRATIONS: Final[tuple[tuple[str, str], ...]] = (
     (
         "embedding",
         """
-        CREATE TABLE IF NOT EXISTS embedding (
+        CREATE TABLE IF NOT EXISTS {0}.embedding (
             model text,
             generation text,
             digest blob,
             record blob,
             PRIMARY KEY ((model, generation, digest))
         ) WITH comment = 'Vectors and remembered failures; docs/operations.md has the layout.'
-        AND compaction = {'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'T4'}
-        AND compression = {'enabled': false}
+        AND compaction = {{'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'T4'}}
+        AND compression = {{'enabled': false}}
         AND memtable_flush_period_in_ms = 0
         """,
     ),
     (
         "claim",
         """
-        CREATE TABLE IF NOT EXISTS claim (
+        CREATE TABLE IF NOT EXISTS {0}.claim (
             id blob,
             part int,
             data blob,
             PRIMARY KEY ((id, part))
         ) WITH comment = 'Inputs too large for a queue record, until their request has ended.'
-        AND compaction = {'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'T4'}
-        AND compression = {'enabled': false}
+        AND compaction = {{'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'T4'}}
+        AND compression = {{'enabled': false}}
         AND gc_grace_seconds = 86400
         """,
     ),
 )
-"""Name and statement of each step, in order. Never change one that was released; add another."""
+"""Name and statement of each step, in order; {0} is the keyspace.
 
-_RECORD = "INSERT INTO migration (name, applied) VALUES (%s, toTimestamp(now()))"
+Never change one that was released; add another.
+"""
 
 
 def apply(settings: CassandraSettings) -> Iterator[str]:
@@ -76,15 +77,17 @@ def apply(settings: CassandraSettings) -> Iterator[str]:
 def _apply(cluster: Cluster, settings: CassandraSettings) -> Iterator[str]:
     session = cluster.connect()
     yield from _keyspace(session, settings)
-    session.set_keyspace(settings.keyspace)
+    table = f"{settings.keyspace}.migration"
     session.execute(
-        "CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, applied timestamp)"
+        f"CREATE TABLE IF NOT EXISTS {table} (name text PRIMARY KEY, applied timestamp)"
     )
-    done = {name for (name,) in session.execute("SELECT name FROM migration")}
+    done = {name for (name,) in session.execute(f"SELECT name FROM {table}")}
     for name, statement in MIGRATIONS:
         if name not in done:
-            session.execute(statement)
-            session.execute(_RECORD, (name,))
+            session.execute(statement.format(settings.keyspace))
+            session.execute(
+                f"INSERT INTO {table} (name, applied) VALUES (%s, toTimestamp(now()))", (name,)
+            )
             yield f"cassandra: migration {name} applied"
 
 

@@ -47,14 +47,16 @@ QUORUM: Final = EXEC_PROFILE_DEFAULT
 """Execution profile of writes, and of reads that must see them."""
 
 SELECT_RECORDS = (
-    "SELECT digest, record FROM embedding WHERE model = ? AND generation = ? AND digest IN ?"
+    "SELECT digest, record FROM {0}.embedding WHERE model = ? AND generation = ? AND digest IN ?"
 )
-INSERT_RECORD = "INSERT INTO embedding (model, generation, digest, record) VALUES (?, ?, ?, ?)"
-SELECT_CLAIM = "SELECT part, data FROM claim WHERE id = ? AND part IN ?"
-INSERT_CLAIM = "INSERT INTO claim (id, part, data) VALUES (?, ?, ?) USING TTL ?"
-DELETE_CLAIM = "DELETE FROM claim WHERE id = ? AND part IN ?"
+INSERT_RECORD = "INSERT INTO {0}.embedding (model, generation, digest, record) VALUES (?, ?, ?, ?)"
+SELECT_CLAIM = "SELECT part, data FROM {0}.claim WHERE id = ? AND part IN ?"
+INSERT_CLAIM = "INSERT INTO {0}.claim (id, part, data) VALUES (?, ?, ?) USING TTL ?"
+DELETE_CLAIM = "DELETE FROM {0}.claim WHERE id = ? AND part IN ?"
+"""Statements, by which `Prepared.statements` has them; {0} is the keyspace."""
+
 _STATEMENTS = (SELECT_RECORDS, INSERT_RECORD, SELECT_CLAIM, INSERT_CLAIM, DELETE_CLAIM)
-_PROBE = "SELECT digest FROM embedding LIMIT 1"
+_PROBE = "SELECT digest FROM {0}.embedding LIMIT 1"
 
 DRIVER_ERRORS: Final = (DriverException, NoHostAvailable, ConnectionException, OSError)
 """What the driver raises when a call fails."""
@@ -69,7 +71,7 @@ _log = logger(__name__)
 
 @dataclass(frozen=True)
 class Prepared:
-    """A session with its prepared statements, by text."""
+    """A session with its prepared statements."""
 
     session: Session
     statements: dict[str, PreparedStatement]
@@ -135,8 +137,10 @@ class Connection:
     def _connect(self) -> Cluster | None:
         cluster = new_cluster(self.settings)
         try:
-            session = cluster.connect(self.settings.keyspace)
-            statements = {text: session.prepare(text) for text in _STATEMENTS}
+            session = cluster.connect()
+            statements = {
+                text: session.prepare(text.format(self.settings.keyspace)) for text in _STATEMENTS
+            }
         except DRIVER_ERRORS as error:
             cluster.shutdown()
             self._note(describe(error, self.settings))
@@ -154,7 +158,8 @@ class Connection:
     def _probe(self) -> None:
         assert self._prepared is not None
         try:
-            self._prepared.session.execute(_PROBE, timeout=_PROBE_SECONDS, execution_profile=ONE)
+            probe = _PROBE.format(self.settings.keyspace)
+            self._prepared.session.execute(probe, timeout=_PROBE_SECONDS, execution_profile=ONE)
         except DRIVER_ERRORS as error:
             self._trouble = describe(error, self.settings)
             self.breaker.failed()

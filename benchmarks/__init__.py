@@ -1,0 +1,1 @@
+"""Measurements: what was chosen by figures, and how to measure it again."""
