@@ -13,6 +13,7 @@ import pytest
 
 from embark.cluster.local import LocalCluster
 from tests.faults.history import Tally, Verdict
+from tests.support.cluster import running_cluster
 from tests.support.deployment import Deployment, deployed
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))
@@ -46,6 +47,20 @@ class Row:
         self.unanswered += tally.unanswered
         self.median_ms = max(self.median_ms, 1000 * statistics.median(tally.seconds or [0]))
         self.slowest_ms = max(self.slowest_ms, 1000 * tally.slowest_s)
+
+
+@pytest.fixture(scope="session")
+def three_cassandras(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    with running_cluster(tmp_path_factory.mktemp("three"), nodes=3) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def three_nodes(
+    three_cassandras: LocalCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    with deployed(tmp_path_factory.mktemp("deployment"), three_cassandras) as deployment:
+        yield deployment
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Parts killed, stopped and cut off under a steady load, on the real servers.
 
-`FAULT_ROUNDS` says how often each fault is made; `make test-faults` makes more of them.
+`FAULT_ROUNDS` says how often each fault is made.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ import itertools
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from export.reference import Reference
 from tests.faults.conftest import ROUNDS, Row
 from tests.faults.history import Load, Tally, check
-from tests.support.cluster import running_cluster
-from tests.support.deployment import Deployment, deployed
+from tests.support.deployment import Deployment
 from tests.support.proxy import Toxic
 from tests.support.stack import wait_until
 
@@ -101,23 +101,35 @@ PROXIED = {
     "retina-black-hole": toxic("to_retina", Toxic(black_hole=True)),
     "kill-the-only-cassandra": killed("cassandra"),
 }
+SHORT = {
+    "kill-one-of-three-cassandra",
+    "stop-one-of-three-cassandra",
+    "kill-kafka",
+    "kill-triton",
+    "kill-consumer",
+    "stop-consumer",
+    "kill-gateway",
+    "cassandra-resets",
+    "cassandra-black-hole",
+    "retina-black-hole",
+}
+"""What every run makes; `make test-faults` makes all."""
 
 
-@pytest.fixture(scope="module")
-def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with (
-        running_cluster(tmp_path_factory.mktemp("three"), nodes=3) as cluster,
-        deployed(tmp_path_factory.mktemp("deployment"), cluster) as deployment,
-    ):
-        yield deployment
+def cases(faults: Mapping[str, Fault]) -> list[Any]:
+    """Faults as a test's parameters, by name."""
+    return [
+        pytest.param(fault, id=name, marks=() if name in SHORT else pytest.mark.full)
+        for name, fault in faults.items()
+    ]
 
 
-@pytest.mark.parametrize("fault", THREE_NODES.values(), ids=THREE_NODES.keys())
+@pytest.mark.parametrize("fault", cases(THREE_NODES))
 def test_on_three_nodes(three_nodes: Deployment, fault: Fault, row: Row, minilm: Reference) -> None:
     run_rounds(three_nodes, fault, row, minilm)
 
 
-@pytest.mark.parametrize("fault", PROXIED.values(), ids=PROXIED.keys())
+@pytest.mark.parametrize("fault", cases(PROXIED))
 def test_behind_proxies(proxied: Deployment, fault: Fault, row: Row, minilm: Reference) -> None:
     run_rounds(proxied, fault, row, minilm)
 

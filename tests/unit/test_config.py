@@ -53,3 +53,38 @@ def test_another_process_gets_the_same_settings(tmp_path: Path) -> None:
     first = load(environment={}, overrides=overrides)
     second = load(environment=to_environment(first))
     assert second.settings == first.settings
+
+
+def test_secrets_reach_other_processes_and_nobody_else() -> None:
+    environment = {"EMBARK_ARCHIVE__CASSANDRA__PASSWORD": "hunter2"}
+    configuration = load(environment=environment)
+    leaf = next(one for one in configuration.leaves() if one.path.endswith("cassandra.password"))
+    assert "hunter2" not in f"{leaf} {leaf.value} {configuration}"
+    assert leaf.value.get_secret_value() == "hunter2"
+    assert to_environment(configuration) == environment
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"archive.cassandra.password": ["hunter2"]},
+        {"archive.cassandra.password": "hunter2", "archive.cassandra.replication": ["dc"]},
+        {"queue.kafka.password": "hunter2", "queue.backend": "kafka"},
+        {"queue.kafka.password": "hunter2", "queue.kafka.partitions": 0},
+    ],
+)
+def test_errors_do_not_tell_secrets(changes: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        load(environment={}, overrides=changes)
+    assert "hunter2" not in error.value.message
+
+
+def test_a_queue_in_kafka_needs_the_archive_in_cassandra() -> None:
+    with pytest.raises(ConfigurationError, match=r"archive\.backend cassandra"):
+        load(environment={}, overrides={"queue.backend": "kafka"})
+
+
+def test_an_optional_file_may_be_left_empty_in_the_environment() -> None:
+    variable = "EMBARK_QUEUE__KAFKA__TLS__AUTHORITY"
+    assert load(environment={variable: ""}).settings.queue.kafka.tls.authority is None
+    assert str(load(environment={variable: "/a"}).settings.queue.kafka.tls.authority) == "/a"

@@ -161,6 +161,48 @@ def test_leases_are_renewed_while_work_goes_on(tmp_path: Path) -> None:
         renewing.close()
 
 
+def follow(consumer: Consumer, leader: Delivery, text: str) -> Delivery:
+    """Another delivery that waits for the leader's vector."""
+    (follower,) = consumer.take(text)
+    consumer.flights.lead(leader, leader.request.key)
+    assert not consumer.flights.lead(follower, leader.request.key)
+    return follower
+
+
+def test_followers_get_the_vector_under_their_own_keys(consumer: Consumer) -> None:
+    (leader,) = consumer.take("leader")
+    follower = follow(consumer, leader, "follower")
+    vector = vector_of(leader.request.key, DIMENSION)
+    consumer.deliverer.embedded(consumer.model, [leader], vector[np.newaxis])
+    records = [consumer.record(one) for one in (leader, follower)]
+    assert all(isinstance(one, Embedding) for one in records)
+    np.testing.assert_array_equal(records[0].vector, records[1].vector)  # type: ignore[attr-defined]
+    assert (consumer.depth, consumer.in_flight.held()) == (0, [])
+
+
+def test_a_vector_is_written_under_every_key_that_is_led(consumer: Consumer) -> None:
+    (leader,) = consumer.take("url")
+    content = Key("words", GENERATION, digest(text_input("bytes")))
+    for key in (leader.request.key, content):
+        consumer.flights.lead(leader, key)
+    consumer.deliverer.embedded(consumer.model, [leader], np.ones((1, DIMENSION), np.float32))
+    found = Archive(consumer.here.store).get_many(consumer.model, [content.digest], 1)
+    assert isinstance(found[0], Embedding)
+
+
+def test_followers_of_a_failure_fail_too_and_those_of_a_retry_wait(consumer: Consumer) -> None:
+    (leader,) = consumer.take("leader")
+    follower = follow(consumer, leader, "follower")
+    consumer.deliverer.failed(consumer.model, leader, TemporaryFailure("busy", code="busy"))
+    assert consumer.record(follower) is MISSING
+    assert (consumer.depth, consumer.in_flight.held()) == (2, [])
+    (again,) = consumer.take()
+    assert (again.request, again.attempt) == (follower.request, 1)
+    second = follow(consumer, again, "second")
+    consumer.deliverer.failed(consumer.model, again, PermanentFailure("gone", code="not_found"))
+    assert all(isinstance(consumer.record(one), Failure) for one in (again, second))
+
+
 @given(st.integers(1, 200), st.floats(0.01, 10), st.floats(10, 100), st.integers())
 def test_delays_grow_within_their_bounds(attempt: int, base: float, most: float, seed: int) -> None:
     ceiling = min(most, base * 2.0 ** min(attempt - 1, 60))

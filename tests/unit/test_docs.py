@@ -38,3 +38,19 @@ def test_every_command_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     for command in _COMMANDS:
         assert f"embark {command.__name__.rpartition('.')[2]}" in readme
+
+
+def test_every_alarm_is_explained() -> None:
+    rules = (ROOT / "docker/prometheus/rules.yaml").read_text("utf-8")
+    page = (ROOT / "docs/operations.md").read_text("utf-8")
+    alarms = re.findall(r"- alert: (\w+)", rules)
+    assert alarms
+    assert [alarm for alarm in alarms if f"| `{alarm}` |" not in page] == []
+
+
+def test_the_record_on_the_wire_is_documented() -> None:
+    from embark.queue.kafka import message
+
+    page = (ROOT / "docs/operations.md").read_text("utf-8")
+    for header in re.findall(r"^      ([\w-]+)", message.__doc__ or "", re.MULTILINE):
+        assert f"`{header}`" in page, header
