@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,11 +111,11 @@ class Deliverer:
                 self._remember(model, one, failure, self._settings.consumer.failure_seconds)
             return
         if delivery.attempt < self._settings.queue.max_attempts:
-            self._retry(delivery, failure)
+            seen_to = self._retry(delivery, failure)
         else:
-            self._give_up(model, delivery, failure)
-        # The leader's own key is seen to; another's is not.
-        key = delivery.request.key
+            seen_to = self._give_up(model, delivery, failure)
+        # Of the leader's own key, if its word counted; another key's request stands for itself.
+        key = delivery.request.key if seen_to else None
         self._ack([one for one in followers if one.request.key == key], "joined")
         self._defer([one for one in followers if one.request.key != key], 0)
 
@@ -138,25 +139,28 @@ class Deliverer:
     def _record(self, model: Model, key: Key, vector: npt.NDArray[np.floating[Any]]) -> bytes:
         return encode_embedding(key, vector, model.facts.dtype, self._clock_ms())
 
-    def _retry(self, delivery: Delivery, failure: InputFailure) -> None:
+    def _retry(self, delivery: Delivery, failure: InputFailure) -> bool:
         queue = self._settings.queue
         delay = delay_s(
             delivery.attempt, queue.retry_base_seconds, queue.retry_max_seconds, self._rng
         )
         _log.info("retry", **_named(delivery), reason=failure.code, delay_s=round(delay, 2))
-        self._tell([delivery], "retried", lambda: self._queue.retry(delivery, delay))
+        return self._tell([delivery], "retried", lambda: self._queue.retry(delivery, delay))
 
-    def _give_up(self, model: Model | None, delivery: Delivery, failure: InputFailure) -> None:
+    def _give_up(self, model: Model | None, delivery: Delivery, failure: InputFailure) -> bool:
         message = f"gave up after {delivery.attempt} attempts: {failure.message}"
         _log.warning("gave_up", **_named(delivery), reason=failure.code, detail=failure.message)
+        # The letter first: a request whose failure is remembered counts as ended.
+        bury = partial(self._queue.bury, delivery, failure.code, message)
+        if not self._tell([delivery], "dead", bury):
+            return False
+        FAILURES.labels(reason=failure.code).inc()
+        DEAD_LETTERS.labels(reason=failure.code).inc()
         if model is not None:
             remembered_s = self._settings.consumer.gave_up_seconds
             record = self._failure_record(delivery, failure.code, message, remembered_s)
-            if not self._write(model, record, [delivery]):
-                return
-        FAILURES.labels(reason=failure.code).inc()
-        DEAD_LETTERS.labels(reason=failure.code).inc()
-        self._tell([delivery], "dead", lambda: self._queue.bury(delivery, failure.code, message))
+            self._write(model, record, [])
+        return True
 
     def _remember(
         self, model: Model | None, delivery: Delivery, failure: InputFailure, seconds: float
@@ -201,18 +205,21 @@ class Deliverer:
             self._tell(deliveries, "deferred", lambda: self._queue.defer(deliveries, delay))
 
     def _tell(
-        self, deliveries: Sequence[Delivery], outcome: str, tell_queue: Callable[[], None]
-    ) -> None:
+        self, deliveries: Sequence[Delivery], outcome: str, tell_queue: Callable[[], bool | None]
+    ) -> bool:
+        """Tell the queue how deliveries end; returns whether the word counted."""
         try:
-            tell_queue()
+            counts = tell_queue() is not False
         except QueueUnavailable as error:
             # The queue delivers it again.
             _log.error("queue_not_told", outcome=outcome, reason=error.message)
-        else:
-            for delivery in deliveries:
-                CONSUMED.labels(model=delivery.request.key.model, outcome=outcome).inc()
+            return False
         finally:
             self._in_flight.remove(deliveries)
+        if counts:
+            for delivery in deliveries:
+                CONSUMED.labels(model=delivery.request.key.model, outcome=outcome).inc()
+        return counts
 
 
 def _named(delivery: Delivery) -> dict[str, object]:

@@ -22,7 +22,7 @@ from consumers.gate import Gate
 from consumers.in_flight import InFlight
 from consumers.inputs.fetch import Fetcher
 from consumers.inputs.image import inspect
-from embark.archive import LATE, Archive
+from embark.archive import LATE, Answer, Archive
 from embark.codec import Embedding, Failure
 from embark.errors import (
     ArchiveUnavailable,
@@ -87,16 +87,18 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then finish what was taken, or give it back."""
-        while not stop.is_set():
-            try:
-                taken = sum(self._take(lane) for lane in Lane)
-            except QueueUnavailable as error:
-                _log.error("queue_unavailable", reason=error.message)
-                stop.wait(_TROUBLE_SECONDS)
-                continue
-            if not taken:
-                self._in_flight.wait_for_change(_POLL_SECONDS)
-        self._drain()
+        try:
+            while not stop.is_set():
+                try:
+                    taken = sum(self._take(lane) for lane in Lane)
+                except QueueUnavailable as error:
+                    _log.error("queue_unavailable", reason=error.message)
+                    stop.wait(_TROUBLE_SECONDS)
+                    continue
+                if not taken:
+                    self._in_flight.wait_for_change(_POLL_SECONDS)
+        finally:
+            self._drain()
 
     def _take(self, lane: Lane) -> int:
         most, most_bytes = self._in_flight.room(lane)
@@ -137,9 +139,7 @@ class Worker:
             return []
         records = dict(zip(digests, found, strict=True))
         late, seen = _split(deliveries, lambda one: records[one.request.key.digest] is LATE)
-        known, unknown = _split(
-            seen, lambda one: isinstance(records[one.request.key.digest], Embedding | Failure)
-        )
+        known, unknown = _split(seen, lambda one: _ends(records[one.request.key.digest], one))
         if late:
             self._deliverer.deferred(late, _TROUBLE_SECONDS)
         if known:
@@ -236,6 +236,17 @@ class Worker:
             pool.shutdown(cancel_futures=True)
         self._fetches.close()
         self._in_flight.close()
+
+
+def _ends(record: Answer, delivery: Delivery) -> bool:
+    """Whether a record in the archive ends a delivery.
+
+    A failure does if it came after the request was queued: one that is queued again, as a dead
+    letter is, shall be tried again.
+    """
+    if isinstance(record, Failure):
+        return record.written_ms >= delivery.queued_at * 1000
+    return isinstance(record, Embedding)
 
 
 def _split(

@@ -55,9 +55,9 @@ def open_backends(settings: Settings) -> Backends:
     require_package("confluent_kafka", "queue.backend is kafka")
     from embark.queue.kafka import KafkaQueue
 
-    # A dead letter may be replayed as long as it is kept, so its input must be there.
+    # A dead letter may be replayed as long as it is kept, and may have waited long before.
     kafka = settings.queue.kafka
-    lasts_hours = max(kafka.retention_hours, kafka.dead_retention_hours)
+    lasts_hours = kafka.retention_hours + kafka.dead_retention_hours
     claims = Claims(connection, lasts_hours * _HOUR_SECONDS)
     return Backends(cassandra, KafkaQueue(kafka, claims))
 

@@ -162,7 +162,7 @@ def _explain(error: ValidationError, sources: Mapping[str, str]) -> str:
     lines = []
     for detail in error.errors():
         path = ".".join(str(part) for part in detail["loc"] if isinstance(part, str))
-        name = next((known for known in sources if path.startswith(known)), path)
+        name = next((known for known in sources if f"{path}.".startswith(f"{known}.")), path)
         if isinstance(_NAMES.get(name), SecretStr):
             shown = "(secret)"
         elif isinstance(detail["input"], dict | BaseModel):

@@ -51,6 +51,11 @@ class Platform:
         self._data: Final = settings.data
         gateway = settings.gateway
         _require_free(gateway.host, gateway.port)
+        if settings.consumer.status_port and settings.consumer.processes > 1:
+            raise ConfigurationError(
+                "consumer.status_port is one port, and consumer.processes several on this machine;"
+                " the gateway's /metrics covers them all: set consumer.status_port to 0"
+            )
         host = "127.0.0.1" if gateway.host in ("0.0.0.0", "::") else gateway.host
         self.url: Final = (
             f"http://[{host}]:{gateway.port}" if ":" in host else (f"http://{host}:{gateway.port}")

@@ -70,7 +70,10 @@ class TlsSettings(_Section):
     )
     certificate: Path | None = Field(None, description="The client's certificate, PEM.")
     key: Path | None = Field(None, description="The private key of the client's certificate, PEM.")
-    check_hostname: bool = Field(True, description="Require the certificate to name the host.")
+    check_hostname: bool = Field(
+        True,
+        description="Require the certificate to name the host; towards Cassandra, its address.",
+    )
 
 
 class CassandraSettings(_Section):

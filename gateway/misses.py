@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
-from embark.errors import QueueUnavailable
 from embark.keys import Key
 from embark.log import Seldom, logger
 from embark.metrics import MISS_BUFFER, MISSES
@@ -146,7 +145,8 @@ class Misses:
         count = len(group.requests)
         try:
             self._queue.put(group.requests)
-        except QueueUnavailable as error:
+        except Exception as error:
+            # Whatever the queue does, this thread must not end.
             self._healthy = False
             self._report(error, count)
             MISSES.labels(outcome="failed").inc(count)
@@ -159,9 +159,9 @@ class Misses:
             group.requests = []
         group.ended.set()
 
-    def _report(self, error: QueueUnavailable, count: int) -> None:
+    def _report(self, error: Exception, count: int) -> None:
         if self._seldom.due():
-            _log.error("misses_not_queued", items=count, reason=error.message)
+            _log.error("misses_not_queued", items=count, reason=str(error))
 
 
 def _wait_for(groups: Collection[_Group], seconds: float) -> None:

@@ -117,16 +117,22 @@ class Queue(Protocol):
         """Finish deliveries whose records are in the archive."""
         ...
 
-    def retry(self, delivery: Delivery, delay_s: float) -> None:
-        """Deliver again after `delay_s`, as the next attempt; durable when this returns."""
+    def retry(self, delivery: Delivery, delay_s: float) -> bool:
+        """Deliver again after `delay_s`, as the next attempt; durable when this returns.
+
+        Returns whether that holds: False if the delivery is another consumer's by now.
+        """
         ...
 
     def defer(self, deliveries: Sequence[Delivery], delay_s: float) -> None:
         """Deliver again after `delay_s`, as the same attempt: it was not the inputs' fault."""
         ...
 
-    def bury(self, delivery: Delivery, code: str, message: str) -> None:
-        """Finish a delivery that is given up, and keep it as a dead letter."""
+    def bury(self, delivery: Delivery, code: str, message: str) -> bool:
+        """Finish a delivery that is given up, and keep it as a dead letter.
+
+        Returns whether that holds: False if the delivery is another consumer's by now.
+        """
         ...
 
     def dead(self, most: int) -> list[DeadLetter]:

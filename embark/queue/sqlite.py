@@ -156,19 +156,21 @@ class SqliteQueue:
         with self._transaction() as connection:
             _delete(connection, deliveries)
 
-    def retry(self, delivery: Delivery, delay_s: float) -> None:
+    def retry(self, delivery: Delivery, delay_s: float) -> bool:
         """See `Queue.retry`."""
-        self._requeue([delivery], delay_s, attempts=1)
+        return self._requeue([delivery], delay_s, attempts=1) == 1
 
     def defer(self, deliveries: Sequence[Delivery], delay_s: float) -> None:
         """See `Queue.defer`."""
         self._requeue(deliveries, delay_s, attempts=0)
 
-    def bury(self, delivery: Delivery, code: str, message: str) -> None:
+    def bury(self, delivery: Delivery, code: str, message: str) -> bool:
         """See `Queue.bury`."""
         with self._transaction() as connection:
-            connection.execute(_BURY, (self._clock(), code, message, *_named(delivery)))
+            named = _named(delivery)
+            buried = connection.execute(_BURY, (self._clock(), code, message, *named)).rowcount
             _delete(connection, [delivery])
+        return buried == 1
 
     def dead(self, most: int) -> list[DeadLetter]:
         """See `Queue.dead`."""
@@ -236,14 +238,14 @@ class SqliteQueue:
             _request(lane, named), attempt, queued_at, row_id.to_bytes(8, "big") + receipt
         )
 
-    def _requeue(self, deliveries: Sequence[Delivery], delay_s: float, *, attempts: int) -> None:
+    def _requeue(self, deliveries: Sequence[Delivery], delay_s: float, *, attempts: int) -> int:
         due_at = self._clock() + delay_s
         with self._transaction() as connection:
-            connection.executemany(
+            return connection.executemany(
                 "UPDATE request SET due_at = ?, receipt = NULL, attempt = attempt + ?"
                 " WHERE id = ? AND receipt = ?",
                 ((due_at, attempts, *_named(delivery)) for delivery in deliveries),
-            )
+            ).rowcount
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -203,6 +203,19 @@ def test_followers_of_a_failure_fail_too_and_those_of_a_retry_wait(consumer: Con
     assert all(isinstance(consumer.record(one), Failure) for one in (again, second))
 
 
+def test_a_word_that_does_not_count_does_not_end_followers(
+    consumer: Consumer,
+) -> None:
+    (late,) = consumer.take("a")
+    consumer.here.queue.defer([late], 0)  # another consumer has it now
+    (current,) = consumer.take()
+    consumer.flights.lead(late, late.request.key)
+    assert not consumer.flights.lead(current, late.request.key)
+    consumer.deliverer.failed(consumer.model, late, TemporaryFailure("busy", code="busy"))
+    assert consumer.depth == 1
+    assert [one.attempt for one in consumer.take()] == [1]
+
+
 @given(st.integers(1, 200), st.floats(0.01, 10), st.floats(10, 100), st.integers())
 def test_delays_grow_within_their_bounds(attempt: int, base: float, most: float, seed: int) -> None:
     ceiling = min(most, base * 2.0 ** min(attempt - 1, 60))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from confluent_kafka import Message
+from confluent_kafka import KafkaError, Message
 
 from embark.queue.kafka.message import Record
 from embark.settings import KafkaSettings
@@ -13,7 +13,27 @@ from embark.settings import KafkaSettings
 _SOCKET_MS = 10_000
 
 
-def client_options(settings: KafkaSettings) -> dict[str, Any]:
+class Refusals:
+    """Why Kafka refuses a client: told to its error callback only, and needed in every message."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, error: KafkaError) -> None:
+        """Note an error, as `error_cb`."""
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            self._last = str(error.str())
+
+    def add_to(self, text: str) -> str:
+        """Return `text`, with the last refusal if there was one."""
+        return f"{text}; {self._last}" if self._last else text
+
+    def forget(self) -> None:
+        """Note that Kafka has taken something."""
+        self._last = ""
+
+
+def client_options(settings: KafkaSettings, refusals: Refusals | None = None) -> dict[str, Any]:
     """Return librdkafka's settings for a connection."""
     options: dict[str, Any] = {
         "bootstrap.servers": ",".join(settings.bootstrap),
@@ -21,11 +41,15 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
         "security.protocol": _protocol(settings),
         "socket.timeout.ms": _SOCKET_MS,
         "socket.keepalive.enable": True,
+        # `embark schema apply` makes topics, with the settings' partitions and replicas.
+        "allow.auto.create.topics": False,
         # A broker that comes back must be noticed within a second.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
         "logger": logging.getLogger("kafka"),
     }
+    if refusals is not None:
+        options["error_cb"] = refusals
     if settings.user:
         options |= {
             "sasl.mechanisms": settings.mechanism,

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from embark.errors import QueueUnavailable
+from embark.log import logger
 from embark.queue.base import Lane, LaneStatus
 from embark.queue.kafka.client import client_options, to_record
 from embark.queue.kafka.topics import Topics
@@ -19,10 +22,13 @@ _CALL_SECONDS = 2.0
 _OLDEST_SECONDS = 1.5
 _PERIOD_SECONDS = 2.0
 _FRESH_SECONDS = 5.0
-_WAIT_SECONDS = 6.0
+_WAIT_SECONDS = 2.5
+_FIRST_WAIT_SECONDS = 10.0
 _FETCH_BYTES = 64 * 1024
 
 Status = dict[Lane, LaneStatus]
+
+_log = logger(__name__)
 
 
 class Lag:
@@ -37,10 +43,12 @@ class Lag:
         self._settings: Final = settings
         self._topics: Final = Topics(settings.prefix)
         self._clock: Final = clock
+        self._admin: Final = AdminClient(client_options(settings))
         self._answer: Status | QueueUnavailable = QueueUnavailable(
             "the queue in Kafka has not answered yet"
         )
         self._answered_at = float("-inf")
+        self._seen = False
         self._answered = threading.Event()
         self._asked = threading.Event()
         self._closing = threading.Event()
@@ -60,7 +68,9 @@ class Lag:
         if time.monotonic() - self._answered_at > _FRESH_SECONDS:
             self._answered.clear()
         self._asked.set()
-        self._answered.wait(_WAIT_SECONDS)
+        patience_s = _WAIT_SECONDS if self._seen else _FIRST_WAIT_SECONDS
+        if not self._answered.wait(patience_s):
+            raise QueueUnavailable(f"Kafka did not say within {patience_s:g} s how much waits")
         answer = self._answer
         if isinstance(answer, QueueUnavailable):
             raise QueueUnavailable(answer.message)
@@ -89,7 +99,12 @@ class Lag:
                 except KafkaException as error:
                     text = error.args[0].str()
                     self._answer = QueueUnavailable(f"Kafka does not answer: {text}")
+                except Exception as error:
+                    # Whatever its client does, this thread must not end.
+                    _log.exception("queue_watch_failed")
+                    self._answer = QueueUnavailable(f"an unexpected error: {error}")
                 self._answered_at = time.monotonic()
+                self._seen = True
                 self._answered.set()
                 self._closing.wait(_PERIOD_SECONDS)
         finally:
@@ -111,13 +126,27 @@ class Lag:
         consumer = consumers[lane]
         behind: list[TopicPartition] = []
         parts: dict[str, int] = {}
-        for one in consumer.committed(self._partitions(consumer, lane), timeout=_CALL_SECONDS):
-            low, high = consumer.get_watermark_offsets(one, timeout=_CALL_SECONDS)
-            start = max(low, one.offset)
-            parts[one.topic] = parts.get(one.topic, 0) + high - start
-            if high > start:
+        partitions = self._partitions(consumer, lane)
+        ends = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        starts = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        for one in consumer.committed(partitions, timeout=_CALL_SECONDS):
+            place = (one.topic, one.partition)
+            start = max(starts[place], one.offset)
+            parts[one.topic] = parts.get(one.topic, 0) + ends[place] - start
+            if ends[place] > start:
                 behind.append(TopicPartition(one.topic, one.partition, start))
         return LaneStatus(sum(parts.values()), self._oldest_seconds(consumer, behind), parts)
+
+    def _offsets(
+        self, partitions: list[TopicPartition], which: OffsetSpec
+    ) -> dict[tuple[str, int], int]:
+        asked = self._admin.list_offsets(
+            dict.fromkeys(partitions, which), request_timeout=_CALL_SECONDS
+        )
+        return {
+            (one.topic, one.partition): found.result(_CALL_SECONDS).offset
+            for one, found in asked.items()
+        }
 
     def _partitions(self, consumer: Consumer, lane: Lane) -> list[TopicPartition]:
         known = consumer.list_topics(timeout=_CALL_SECONDS).topics

@@ -145,6 +145,13 @@ def due_at(record: Record) -> float:
     return int(text) / 1000 if text.isdecimal() and len(text) < 16 else 0.0
 
 
+def input_size(record: Record) -> int:
+    """Return the bytes of a record's input, in it or claimed, as far as it says so."""
+    claimed = record.header("size") or ""
+    inside = len(record.value or b"")
+    return max(inside, int(claimed) if claimed.isdecimal() and len(claimed) < 10 else 0)
+
+
 def retried(record: Record, topic: str, attempt: int, due_ms: int) -> Record:
     """Return the record that tries again later; its other headers travel on."""
     headers = _with(record.headers, {"attempt": attempt, "due_ms": due_ms})

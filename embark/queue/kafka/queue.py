@@ -19,15 +19,17 @@ from embark.log import logger
 from embark.metrics import DEAD_LETTERS
 from embark.queue.base import DeadLetter, Delivery, Lane, LaneStatus, Request
 from embark.queue.kafka import message as wire
+from embark.queue.kafka.backlog import Backlog, Entry
 from embark.queue.kafka.dead import DeadLetters
 from embark.queue.kafka.lag import Lag
 from embark.queue.kafka.producer import Producer
-from embark.queue.kafka.reader import Entry, LaneReader
+from embark.queue.kafka.reader import LaneReader
 from embark.queue.kafka.topics import Topics
 from embark.settings import KafkaSettings
 from embark.store.cassandra import Claims
 
 _TROUBLE_SECONDS = 1.0
+_NO_ROOM_SECONDS = 0.1
 _HELPERS = 4
 
 _log = logger(__name__)
@@ -56,7 +58,7 @@ class KafkaQueue:
         self._helpers: Final = ThreadPoolExecutor(_HELPERS, "kafka-helper")
         self._lock = threading.Lock()
         self._readers: dict[Lane, LaneReader] = {}
-        self._taken: dict[bytes, tuple[LaneReader, Entry]] = {}
+        self._taken: dict[bytes, tuple[Backlog, Entry]] = {}
         self._receipts = itertools.count()
         self._closed = False
 
@@ -75,12 +77,15 @@ class KafkaQueue:
         ]
         self._producer.send(records)
         if large:
-            self._producer.send([self._claimed(request, now_ms) for request in large])
+            claimed = self._helpers.map(lambda request: self._claimed(request, now_ms), large)
+            self._producer.send(list(claimed))
 
     def take(self, lane: Lane, most: int, most_bytes: int) -> list[Delivery]:
         """See `Queue.take`."""
         reader = self._reader(lane)
-        return [self._deliver(reader, entry) for entry in reader.take(most, most_bytes)]
+        reader.check()
+        backlog = reader.backlog
+        return [self._deliver(backlog, entry) for entry in backlog.take(most, most_bytes)]
 
     def extend(self, deliveries: Sequence[Delivery]) -> None:
         """See `Queue.extend`: the group's session is the lease, and its client renews it."""
@@ -90,10 +95,10 @@ class KafkaQueue:
         for delivery in deliveries:
             taken = self._taken.pop(delivery.receipt, None)
             if taken is not None:
-                reader, entry = taken
-                reader.finish(entry, claim_over=True)
+                backlog, entry = taken
+                backlog.finish(entry, claim_over=True)
 
-    def retry(self, delivery: Delivery, delay_s: float) -> None:
+    def retry(self, delivery: Delivery, delay_s: float) -> bool:
         """See `Queue.retry`."""
         topic = self._topics.retries(delivery.request.lane, delay_s)
         due_ms = int((self._clock() + delay_s) * 1000)
@@ -102,19 +107,19 @@ class KafkaQueue:
             attempt = delivery.attempt + 1
             self._producer.send([wire.retried(entry.record, topic, attempt, due_ms)])
 
-        self._move(delivery, send)
+        return self._move(delivery, send)
 
     def defer(self, deliveries: Sequence[Delivery], delay_s: float) -> None:
         """See `Queue.defer`."""
         for delivery in deliveries:
             taken = self._taken.pop(delivery.receipt, None)
             if taken is not None:
-                reader, entry = taken
-                reader.hold(entry, self._clock() + delay_s)
+                backlog, entry = taken
+                backlog.hold(entry, self._clock() + delay_s)
 
-    def bury(self, delivery: Delivery, code: str, message: str) -> None:
+    def bury(self, delivery: Delivery, code: str, message: str) -> bool:
         """See `Queue.bury`."""
-        self._move(delivery, lambda entry: self._bury(entry, code, message))
+        return self._move(delivery, lambda entry: self._bury(entry, code, message))
 
     def dead(self, most: int) -> list[DeadLetter]:
         """See `Queue.dead`."""
@@ -170,9 +175,10 @@ class KafkaQueue:
                     self._settings,
                     lane,
                     clock=self._clock,
-                    admit=lambda entry: self._admit(lane, entry),
+                    admit=lambda entry: self._admit(self._readers[lane].backlog, entry),
                     end_claims=lambda claims: self._help(lambda: self._end_claims(claims)),
                 )
+                reader.start()
         return reader
 
     def _claimed(self, request: Request, now_ms: int) -> wire.Record:
@@ -183,77 +189,82 @@ class KafkaQueue:
         claim = wire.Claim(name, len(request.item.payload))
         return wire.encode(request, self._topics.requests(request.lane), now_ms, claim)
 
-    def _deliver(self, reader: LaneReader, entry: Entry) -> Delivery:
+    def _deliver(self, backlog: Backlog, entry: Entry) -> Delivery:
         message, payload = entry.message, entry.payload
         assert message is not None and payload is not None
         receipt = f"{_origin(entry)}/{next(self._receipts)}".encode()
-        self._taken[receipt] = (reader, entry)
+        self._taken[receipt] = (backlog, entry)
         request = message.request(payload)
         return Delivery(request, message.attempt, message.queued_ms / 1000, receipt)
 
-    def _move(self, delivery: Delivery, send: Callable[[Entry], None]) -> None:
+    def _move(self, delivery: Delivery, send: Callable[[Entry], None]) -> bool:
         """Finish a delivery when the record that stands for it is written; else keep it."""
         taken = self._taken.pop(delivery.receipt, None)
         if taken is None or taken[1].assignment.lost:
-            return
-        reader, entry = taken
+            return False
+        backlog, entry = taken
         try:
             send(entry)
         except QueueUnavailable:
-            reader.hold(entry, self._clock() + _TROUBLE_SECONDS)
+            backlog.hold(entry, self._clock() + _TROUBLE_SECONDS)
             raise
-        reader.finish(entry, claim_over=False)
+        backlog.finish(entry, claim_over=False)
+        return True
 
-    def _admit(self, lane: Lane, entry: Entry) -> None:
+    def _admit(self, backlog: Backlog, entry: Entry) -> None:
         """Understand a record, fetch its input, and let it be taken; or bury it."""
-        reader = self._readers[lane]
         if entry.payload is not None:
-            reader.ready(entry)
+            backlog.ready(entry)
             return
         try:
             entry.message = entry.message or wire.decode(entry.record)
             if entry.message.payload is None:
-                self._help(lambda: self._fetch_claim(reader, entry))
+                if backlog.may_load(entry):
+                    self._help(lambda: self._fetch_claim(backlog, entry), backlog, entry)
+                else:
+                    backlog.hold(entry, self._clock() + _NO_ROOM_SECONDS)
                 return
             entry.message.request(entry.message.payload)
         except PermanentFailure as failure:
             code, detail = failure.code, failure.message
-            self._help(lambda: self._refuse(reader, entry, code, detail))
+            self._help(lambda: self._refuse(backlog, entry, code, detail), backlog, entry)
             return
         entry.payload = entry.message.payload
-        reader.ready(entry)
+        backlog.ready(entry)
 
-    def _fetch_claim(self, reader: LaneReader, entry: Entry) -> None:
+    def _fetch_claim(self, backlog: Backlog, entry: Entry) -> None:
         assert entry.message is not None and entry.message.claim is not None
         claim = entry.message.claim
         try:
             payload = self._claims.get(claim.name, claim.size)
         except ArchiveUnavailable as error:
             _log.warning("claim_not_read", origin=_origin(entry), reason=error.message)
-            reader.hold(entry, self._clock() + _TROUBLE_SECONDS)
+            backlog.hold(entry, self._clock() + _TROUBLE_SECONDS)
             return
         if payload is None:
-            self._refuse(reader, entry, "claim_expired", "the input is no longer kept")
+            self._refuse(backlog, entry, "claim_expired", "the input is no longer kept")
             return
         try:
             entry.message.request(payload)
         except PermanentFailure as failure:
-            self._refuse(reader, entry, failure.code, failure.message)
+            self._refuse(backlog, entry, failure.code, failure.message)
             return
         entry.payload = payload
-        reader.ready(entry)
+        backlog.ready(entry)
 
-    def _refuse(self, reader: LaneReader, entry: Entry, code: str, detail: str) -> None:
+    def _refuse(self, backlog: Backlog, entry: Entry, code: str, detail: str) -> None:
         """Bury a record that can never be delivered."""
+        if entry.assignment.lost:
+            return  # its new consumer may have ended it already
         try:
             self._bury(entry, code, detail)
         except QueueUnavailable as error:
             _log.error("dead_letter_not_written", origin=_origin(entry), reason=error.message)
-            reader.hold(entry, self._clock() + _TROUBLE_SECONDS)
+            backlog.hold(entry, self._clock() + _TROUBLE_SECONDS)
             return
         DEAD_LETTERS.labels(reason=code).inc()
         _log.warning("record_refused", origin=_origin(entry), reason=code, detail=detail)
-        reader.finish(entry, claim_over=False)
+        backlog.finish(entry, claim_over=False)
 
     def _bury(self, entry: Entry, code: str, detail: str) -> None:
         self._dead.bury(entry.record, _origin(entry), code, detail)
@@ -265,9 +276,24 @@ class KafkaQueue:
             # They end by themselves in time.
             _log.warning("claims_not_ended", count=len(claims), reason=error.message)
 
-    def _help(self, task: Callable[[], None]) -> None:
+    def _help(
+        self,
+        task: Callable[[], None],
+        backlog: Backlog | None = None,
+        entry: Entry | None = None,
+    ) -> None:
+        """Run a task off the reading threads; if it fails, its entry is admitted again."""
+
+        def guarded() -> None:
+            try:
+                task()
+            except Exception:
+                _log.exception("unexpected_error", origin=None if entry is None else _origin(entry))
+                if backlog is not None and entry is not None:
+                    backlog.hold(entry, self._clock() + _TROUBLE_SECONDS)
+
         try:
-            self._helpers.submit(task)
+            self._helpers.submit(guarded)
         except RuntimeError:
             return  # closing: what is unfinished is read again by the next consumer
 

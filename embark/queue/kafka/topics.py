@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from embark.errors import QueueUnavailable
 from embark.queue.base import Lane
-from embark.queue.kafka.client import client_options
+from embark.queue.kafka.client import Refusals, client_options
 from embark.settings import KafkaSettings
 
 SHORT_SECONDS: Final = 2.0
@@ -68,8 +69,9 @@ def apply(settings: KafkaSettings) -> Iterator[str]:
     Raises:
         QueueUnavailable: Kafka cannot be reached, or refuses.
     """
-    admin = AdminClient(client_options(settings))
+    refusals = Refusals()
     try:
+        admin = AdminClient(client_options(settings, refusals))
         present = admin.list_topics(timeout=_ADMIN_SECONDS).topics
         wanted = list(_wanted(settings))
         missing = [one for one in wanted if one[0] not in present]
@@ -84,6 +86,12 @@ def apply(settings: KafkaSettings) -> Iterator[str]:
         for topic, partitions, options in wanted:
             if topic not in present:
                 continue
+            copies = min(len(one.replicas) for one in present[topic].partitions.values())
+            if copies < settings.replication:
+                yield (
+                    f"kafka: WARNING: topic {topic} has {copies} copies, not"
+                    f" {settings.replication}; change it with kafka-reassign-partitions.sh"
+                )
             if len(present[topic].partitions) < partitions:
                 _wait(admin.create_partitions([NewPartitions(topic, partitions)]))
                 yield f"kafka: topic {topic} now has {partitions} partitions"
@@ -91,8 +99,9 @@ def apply(settings: KafkaSettings) -> Iterator[str]:
                 yield f"kafka: settings of topic {topic} changed"
         for lane in Lane:
             yield from _session(admin, settings, Topics(settings.prefix).group(lane))
-    except KafkaException as error:
-        raise QueueUnavailable(f"the topics were not applied: {error.args[0].str()}") from error
+    except (KafkaException, FutureTimeout) as error:
+        reason = error.args[0].str() if isinstance(error, KafkaException) else "no answer in time"
+        raise QueueUnavailable(refusals.add_to(f"the topics were not applied: {reason}")) from error
 
 
 def _wanted(settings: KafkaSettings) -> Iterator[tuple[str, int, dict[str, str]]]:

@@ -59,8 +59,9 @@ def apply(settings: CassandraSettings) -> Iterator[str]:
     Raises:
         ArchiveUnavailable: the cluster cannot be reached, or refuses.
     """
-    cluster = new_cluster(settings)
+    cluster = None
     try:
+        cluster = new_cluster(settings)
         yield from _apply(cluster, settings)
     except AlreadyExists:
         raise ArchiveUnavailable(
@@ -71,7 +72,8 @@ def apply(settings: CassandraSettings) -> Iterator[str]:
             f"the schema in Cassandra was not applied: {describe(error, settings)}"
         ) from error
     finally:
-        cluster.shutdown()
+        if cluster is not None:
+            cluster.shutdown()
 
 
 def _apply(cluster: Cluster, settings: CassandraSettings) -> Iterator[str]:

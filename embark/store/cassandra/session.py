@@ -9,11 +9,18 @@ from __future__ import annotations
 import importlib.util
 import ssl
 import threading
+import time
 from dataclasses import dataclass
 from typing import Final
 
 import cassandra.cluster
-from cassandra import ConsistencyLevel, DriverException, InvalidRequest, ProtocolVersion
+from cassandra import (
+    AuthenticationFailed,
+    ConsistencyLevel,
+    DriverException,
+    InvalidRequest,
+    ProtocolVersion,
+)
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import (
     EXEC_PROFILE_DEFAULT,
@@ -22,13 +29,14 @@ from cassandra.cluster import (
     NoHostAvailable,
     Session,
 )
-from cassandra.connection import ConnectionException
+from cassandra.connection import ConnectionBusy, ConnectionException, ProtocolError
 from cassandra.policies import (
     ConstantSpeculativeExecutionPolicy,
     DCAwareRoundRobinPolicy,
     ExponentialReconnectionPolicy,
     TokenAwarePolicy,
 )
+from cassandra.protocol import ErrorMessage
 from cassandra.query import PreparedStatement, tuple_factory
 
 from embark.breaker import Breaker
@@ -58,11 +66,20 @@ DELETE_CLAIM = "DELETE FROM {0}.claim WHERE id = ? AND part IN ?"
 _STATEMENTS = (SELECT_RECORDS, INSERT_RECORD, SELECT_CLAIM, INSERT_CLAIM, DELETE_CLAIM)
 _PROBE = "SELECT digest FROM {0}.embedding LIMIT 1"
 
-DRIVER_ERRORS: Final = (DriverException, NoHostAvailable, ConnectionException, OSError)
+DRIVER_ERRORS: Final = (
+    DriverException,
+    NoHostAvailable,
+    ConnectionException,
+    ConnectionBusy,
+    ProtocolError,
+    ErrorMessage,
+    OSError,
+)
 """What the driver raises when a call fails."""
 
 _CONNECT_SECONDS = 3.0
 _PROBE_SECONDS = 1.0
+_CONNECT_ANEW_SECONDS = 30.0
 _HEARTBEAT_SECONDS = 5
 _WRITE_SPECULATIVE_SECONDS = 0.25
 
@@ -89,6 +106,7 @@ class Connection:
         self.breaker: Final = Breaker(settings.breaker_failures, _report_breaker)
         self._prepared: Prepared | None = None
         self._trouble = "it has not been connected to yet"
+        ARCHIVE_BREAKER.set(1)
         self._closing = threading.Event()
         self._settled = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="cassandra", daemon=True)
@@ -121,41 +139,52 @@ class Connection:
 
     def _keep(self) -> None:
         """Connect, then look again and again whether the cluster answers."""
-        cluster = None
-        try:
-            while not self._closing.is_set():
+        cluster: Cluster | None = None
+        answered_at = time.monotonic()
+        while not self._closing.is_set():
+            try:
                 if cluster is None:
                     cluster = self._connect()
-                    self._settled.set()
-                else:
-                    self._probe()
-                self._closing.wait(self.settings.probe_seconds)
-        finally:
-            if cluster is not None:
-                cluster.shutdown()
+                    answered_at = time.monotonic()
+                elif self._answers():
+                    answered_at = time.monotonic()
+                elif time.monotonic() - answered_at > _CONNECT_ANEW_SECONDS:
+                    # The driver knows addresses; all of them may have changed.
+                    cluster.shutdown()
+                    cluster = self._prepared = None
+            except Exception:
+                # Whatever the driver does, this thread must not end.
+                _log.exception("archive_watch_failed")
+            self._settled.set()
+            self._closing.wait(self.settings.probe_seconds)
+        if cluster is not None:
+            cluster.shutdown()
 
     def _connect(self) -> Cluster | None:
-        cluster = new_cluster(self.settings)
+        cluster = None
         try:
+            cluster = new_cluster(self.settings)
             session = cluster.connect()
             statements = {
                 text: session.prepare(text.format(self.settings.keyspace)) for text in _STATEMENTS
             }
         except DRIVER_ERRORS as error:
-            cluster.shutdown()
+            if cluster is not None:
+                cluster.shutdown()
             self._note(describe(error, self.settings))
             return None
         for statement in statements.values():
             statement.is_idempotent = True
         self._prepared = Prepared(session, statements)
         self._trouble = "it does not answer"
+        _report_breaker(self.breaker.is_open)
         problem = missing_extensions()
         if problem:
             _log.warning("slow_driver", reason=problem)
         _log.info("archive_connected", nodes=len(cluster.metadata.all_hosts()))
         return cluster
 
-    def _probe(self) -> None:
+    def _answers(self) -> bool:
         assert self._prepared is not None
         try:
             probe = _PROBE.format(self.settings.keyspace)
@@ -163,8 +192,9 @@ class Connection:
         except DRIVER_ERRORS as error:
             self._trouble = describe(error, self.settings)
             self.breaker.failed()
-        else:
-            self.breaker.succeeded()
+            return False
+        self.breaker.succeeded()
+        return True
 
     def _note(self, trouble: str) -> None:
         if trouble != self._trouble:
@@ -216,15 +246,25 @@ def new_cluster(settings: CassandraSettings) -> Cluster:
 def describe(error: Exception, settings: CassandraSettings) -> str:
     """Return what a driver's error means, in a line."""
     if isinstance(error, NoHostAvailable):
-        causes = {type(cause).__name__ for cause in error.errors.values()}
-        return f"no node answers ({', '.join(sorted(causes)) or 'none is up'})"
+        # The driver gives a list where it has no causes.
+        causes = error.errors.values() if isinstance(error.errors, dict) else ()
+        for cause in causes:
+            if isinstance(cause, AuthenticationFailed):
+                return f"it refuses user {settings.user!r}: {_line(cause)}"
+            if isinstance(cause, ssl.SSLError):
+                return f"TLS fails: {_line(cause)}"
+        names = ", ".join(sorted({type(cause).__name__ for cause in causes}))
+        return f"no node answers in data center {settings.local_datacenter} ({names or 'none up'})"
     if isinstance(error, InvalidRequest):
         return (
             f"keyspace {settings.keyspace} lacks a table, or does not exist; run"
             f" `embark schema apply` ({error})"
         )
-    text = " ".join(str(error).split())
-    return text or type(error).__name__
+    return _line(error)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def missing_extensions() -> str | None:

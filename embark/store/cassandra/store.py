@@ -63,7 +63,8 @@ class CassandraStore:
                 )
                 gather.watch(future, number)
         except DRIVER_ERRORS as error:
-            gather.failed(error)
+            for number in range(len(chunks)):
+                gather.failed(error, number)
         gather.wait(deadline)
         return self._answer(digests, chunks, gather)
 
@@ -152,7 +153,7 @@ class _Gather:
     def __init__(self, count: int) -> None:
         self.rows: list[Sequence[tuple[bytes, bytes]] | None] = [None] * count
         self.error: Exception | None = None
-        self._missing = count
+        self._missing = set(range(count))
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
@@ -161,21 +162,23 @@ class _Gather:
             callback=self._answered,
             callback_args=(number,),
             errback=self.failed,
+            errback_args=(number,),
         )
 
     def wait(self, deadline: float) -> None:
         self._ended.wait(max(0.0, deadline - time.monotonic()))
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: Exception, number: int) -> None:
         self.error = error
-        self._count()
+        self._end(number)
 
     def _answered(self, rows: Sequence[tuple[bytes, bytes]], number: int) -> None:
         self.rows[number] = rows
-        self._count()
+        self._end(number)
 
-    def _count(self) -> None:
+    def _end(self, number: int) -> None:
         with self._lock:
-            self._missing -= 1
-            if self._missing == 0:
+            # A query sent to two replicas may be answered by both.
+            self._missing.discard(number)
+            if not self._missing:
                 self._ended.set()
