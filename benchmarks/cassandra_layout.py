@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from embark.cluster.cassandra import ARTEFACTS, JARS
+from embark.cluster.cassandra import ARTEFACTS, JARS, MODULE_FLAGS
 from embark.cluster.java import find_java
 from embark.cluster.local import LocalCluster
 from embark.cluster.maven import fetch_jars
@@ -174,7 +174,7 @@ def _nodetool(folder: Path, *arguments: str) -> None:
     assert plan is not None
     jars = fetch_jars(JARS, ARTEFACTS, console.print)
     subprocess.run(
-        [str(find_java()), "-cp", f"{jars}/*", "org.apache.cassandra.tools.NodeTool", "-h",
+        [str(find_java()), *MODULE_FLAGS, "-cp", f"{jars}/*", "org.apache.cassandra.tools.NodeTool", "-h",
          "127.0.0.1", "-p", str(plan.jmx_ports[0]), *arguments],
         check=True, capture_output=True, timeout=300,
     )  # fmt: skip

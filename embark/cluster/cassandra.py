@@ -51,6 +51,11 @@ _OPENS = (
     "jdk.compiler/com.sun.tools.javac",
     "jdk.management/com.sun.management.internal",
 )
+MODULE_FLAGS: Final = (
+    *(word for name in _EXPORTS for word in ("--add-exports", f"{name}=ALL-UNNAMED")),
+    *(word for name in _OPENS for word in ("--add-opens", f"{name}=ALL-UNNAMED")),
+)
+"""What Java is told to open, for Cassandra and its tools."""
 
 _YAML = """\
 # Written by `embark cluster start`, again at each start.
@@ -199,8 +204,7 @@ class CassandraNode:
         return [
             str(java),
             *common_flags(self.folder, _HEAP_MEGABYTES[self.plan.nodes]),
-            *(word for name in _EXPORTS for word in ("--add-exports", f"{name}=ALL-UNNAMED")),
-            *(word for name in _OPENS for word in ("--add-opens", f"{name}=ALL-UNNAMED")),
+            *MODULE_FLAGS,
             "-Djdk.attach.allowAttachSelf=true",
             "-Dio.netty.tryReflectionSetAccessible=true",
             f"-Dcassandra.config={(self.folder / 'cassandra.yaml').as_uri()}",
