@@ -33,7 +33,7 @@ from embark.cluster.plan import load as load_plan
 from embark.codec import encode_embedding
 from embark.keys import Key
 from embark.settings import CassandraSettings
-from embark.store.cassandra.session import new_cluster
+from embark.store.cassandra.driver import new_cluster
 
 DIMENSION = 384
 BATCH = 100
@@ -173,11 +173,9 @@ def _nodetool(folder: Path, *arguments: str) -> None:
     plan = load_plan(folder)
     assert plan is not None
     jars = fetch_jars(JARS, ARTEFACTS, console.print)
-    subprocess.run(
-        [str(find_java()), *MODULE_FLAGS, "-cp", f"{jars}/*", "org.apache.cassandra.tools.NodeTool", "-h",
-         "127.0.0.1", "-p", str(plan.jmx_ports[0]), *arguments],
-        check=True, capture_output=True, timeout=300,
-    )  # fmt: skip
+    tool = [str(find_java()), *MODULE_FLAGS, "-cp", f"{jars}/*"]
+    tool += ["org.apache.cassandra.tools.NodeTool", "-h", "127.0.0.1", "-p", str(plan.jmx_ports[0])]
+    subprocess.run([*tool, *arguments], check=True, capture_output=True, timeout=300)
 
 
 def _drop_caches() -> bool:

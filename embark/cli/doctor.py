@@ -125,7 +125,7 @@ def _cluster(settings: Settings) -> Iterator[Check]:
 
 def _driver() -> str:
     require_package("cassandra", "archive.backend is cassandra")
-    from embark.store.cassandra.session import missing_extensions
+    from embark.store.cassandra.driver import missing_extensions
 
     problem = missing_extensions()
     if problem is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from embark.cluster.local import LocalCluster
-from tests.faults.history import Tally, Verdict
+from tests.faults.history import Tally
 from tests.support.cluster import running_cluster
 from tests.support.deployment import Deployment, deployed
 
@@ -37,12 +37,11 @@ class Row:
     median_ms: float = 0.0
     slowest_ms: float = 0.0
 
-    def add(self, tally: Tally, verdict: Verdict) -> None:
+    def add(self, tally: Tally, lost: int) -> None:
         self.rounds += 1
         self.requests += tally.requests
         self.accepted += len(tally.accepted)
-        self.lost += verdict.lost
-        self.wrong += verdict.wrong
+        self.lost += lost
         self.server_errors += tally.server_errors
         self.unanswered += tally.unanswered
         self.median_ms = max(self.median_ms, 1000 * statistics.median(tally.seconds or [0]))

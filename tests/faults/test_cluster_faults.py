@@ -17,7 +17,7 @@ import pytest
 
 from export.reference import Reference
 from tests.faults.conftest import ROUNDS, Row
-from tests.faults.history import Load, Tally, check
+from tests.faults.history import Load, Tally, lost, wrong
 from tests.support.deployment import Deployment
 from tests.support.proxy import Toxic
 from tests.support.stack import wait_until
@@ -148,7 +148,8 @@ def run_rounds(deployment: Deployment, fault: Fault, row: Row, reference: Refere
                 fault.heal(deployment)
             wait_until(deployment.is_well, HEAL_S, "the deployment is well again")
             time.sleep(1)
-            row.add(load.tally, check(load, reference, HEAL_S))
+            row.add(load.tally, lost(load, HEAL_S))
+    row.wrong = wrong(load, reference)
     assert row.requests > 20 * row.rounds
     assert row.accepted > 0
     assert (row.lost, row.wrong, row.server_errors) == (0, 0, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import struct
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cassandra.cluster import Cluster
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from embark.client import Client
@@ -169,6 +171,22 @@ def test_an_input_that_is_no_image_fails_with_its_reason(proxied: Deployment) ->
     assert found.items[0].status == "failed"
     assert found.items[0].reason is not None
     assert found.items[0].reason["code"] == "not_an_image"
+
+
+def test_a_stock_query_reads_a_vector_as_documented(proxied: Deployment) -> None:
+    settings = proxied.settings.archive.cassandra
+    with Client(proxied.urls[0]) as client:
+        found = client.lookup(["read by others"], "minilm", on_miss="wait", wait_ms=20_000)
+    model, generation, digits = str(found.items[0].key).split(":")
+    with Cluster([settings.contact_points[0]], port=settings.port) as stock:
+        rows = stock.connect().execute(
+            f"SELECT record FROM {settings.keyspace}.embedding"
+            f" WHERE model = '{model}' AND generation = '{generation}' AND digest = 0x{digits}"
+        )
+        (record,) = rows.one()
+    version, kind, dimension = struct.unpack_from("<BBH", record)
+    assert (version, kind, dimension) == (1, 1, 384)
+    np.testing.assert_array_equal(np.frombuffer(record[16:], "<f2"), found.embeddings[0])
 
 
 def command(deployment: Deployment, *arguments: str) -> Any:

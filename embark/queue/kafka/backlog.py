@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from embark.queue.base import Request
 from embark.queue.kafka import message as wire
 from embark.queue.kafka.offsets import Offsets
 
@@ -42,7 +43,7 @@ class Entry:
         due: not before this time, seconds since 1970.
         size: bytes of its input, wherever that is.
         message: the record understood, once it is.
-        payload: the input, once it is here.
+        request: what is delivered, once the input is here.
     """
 
     record: wire.Record
@@ -52,7 +53,7 @@ class Entry:
     due: float
     size: int
     message: wire.Message | None = None
-    payload: bytes | None = None
+    request: Request | None = None
 
 
 class _Pile:

@@ -190,11 +190,10 @@ class KafkaQueue:
         return wire.encode(request, self._topics.requests(request.lane), now_ms, claim)
 
     def _deliver(self, backlog: Backlog, entry: Entry) -> Delivery:
-        message, payload = entry.message, entry.payload
-        assert message is not None and payload is not None
+        message, request = entry.message, entry.request
+        assert message is not None and request is not None
         receipt = f"{_origin(entry)}/{next(self._receipts)}".encode()
         self._taken[receipt] = (backlog, entry)
-        request = message.request(payload)
         return Delivery(request, message.attempt, message.queued_ms / 1000, receipt)
 
     def _move(self, delivery: Delivery, send: Callable[[Entry], None]) -> bool:
@@ -213,7 +212,7 @@ class KafkaQueue:
 
     def _admit(self, backlog: Backlog, entry: Entry) -> None:
         """Understand a record, fetch its input, and let it be taken; or bury it."""
-        if entry.payload is not None:
+        if entry.request is not None:
             backlog.ready(entry)
             return
         try:
@@ -224,12 +223,11 @@ class KafkaQueue:
                 else:
                     backlog.hold(entry, self._clock() + _NO_ROOM_SECONDS)
                 return
-            entry.message.request(entry.message.payload)
+            entry.request = entry.message.request(entry.message.payload)
         except PermanentFailure as failure:
             code, detail = failure.code, failure.message
             self._help(lambda: self._refuse(backlog, entry, code, detail), backlog, entry)
             return
-        entry.payload = entry.message.payload
         backlog.ready(entry)
 
     def _fetch_claim(self, backlog: Backlog, entry: Entry) -> None:
@@ -245,11 +243,10 @@ class KafkaQueue:
             self._refuse(backlog, entry, "claim_expired", "the input is no longer kept")
             return
         try:
-            entry.message.request(payload)
+            entry.request = entry.message.request(payload)
         except PermanentFailure as failure:
             self._refuse(backlog, entry, failure.code, failure.message)
             return
-        entry.payload = payload
         backlog.ready(entry)
 
     def _refuse(self, backlog: Backlog, entry: Entry, code: str, detail: str) -> None:

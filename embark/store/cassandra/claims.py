@@ -13,15 +13,8 @@ from typing import Final
 from cassandra.concurrent import execute_concurrent_with_args
 
 from embark.errors import ArchiveUnavailable
-from embark.store.cassandra.session import (
-    DELETE_CLAIM,
-    DRIVER_ERRORS,
-    INSERT_CLAIM,
-    QUORUM,
-    SELECT_CLAIM,
-    Connection,
-    describe,
-)
+from embark.store.cassandra.driver import DRIVER_ERRORS, QUORUM, describe
+from embark.store.cassandra.session import DELETE_CLAIM, INSERT_CLAIM, SELECT_CLAIM, Connection
 
 ID_BYTES: Final = 16
 _PART_BYTES = 256 * 1024

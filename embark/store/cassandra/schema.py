@@ -14,7 +14,7 @@ from cassandra.cluster import Cluster, Session
 
 from embark.errors import ArchiveUnavailable
 from embark.settings import CassandraSettings
-from embark.store.cassandra.session import DRIVER_ERRORS, describe, new_cluster
+from embark.store.cassandra.driver import DRIVER_ERRORS, describe, new_cluster
 
 MIGRATIONS: Final[tuple[tuple[str, str], ...]] = (
     (

@@ -17,17 +17,9 @@ from cassandra.query import BoundStatement
 
 from embark.errors import ArchiveUnavailable
 from embark.store.base import LATE, MISSING, Found
+from embark.store.cassandra.driver import DRIVER_ERRORS, ONE, QUORUM, describe
 from embark.store.cassandra.ring import Ring, partition_key
-from embark.store.cassandra.session import (
-    DRIVER_ERRORS,
-    INSERT_RECORD,
-    ONE,
-    QUORUM,
-    SELECT_RECORDS,
-    Connection,
-    Prepared,
-    describe,
-)
+from embark.store.cassandra.session import INSERT_RECORD, SELECT_RECORDS, Connection, Prepared
 
 
 class CassandraStore:
