@@ -68,7 +68,7 @@ def configure(*, level: str, form: str, process: str) -> None:
     # It logs every damaged answer with a traceback; `embark_fetch_seconds` counts them.
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     # Our own events say once what these two say for every attempt to connect.
-    logging.getLogger("cassandra").setLevel(logging.ERROR)
+    logging.getLogger("cassandra").setLevel(logging.CRITICAL)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaError, Message
 
+from embark.errors import ConfigurationError
 from embark.queue.kafka.message import Record
 from embark.settings import KafkaSettings
 
@@ -14,7 +17,10 @@ _SOCKET_MS = 10_000
 
 
 class Refusals:
-    """Why Kafka refuses a client: told to its error callback only, and needed in every message."""
+    """Why Kafka refuses a client: told to its error callback only, and needed in every message.
+
+    The callback is called when the client is polled.
+    """
 
     def __init__(self) -> None:
         self._last = ""
@@ -33,8 +39,18 @@ class Refusals:
         self._last = ""
 
 
-def client_options(settings: KafkaSettings, refusals: Refusals | None = None) -> dict[str, Any]:
-    """Return librdkafka's settings for a connection."""
+def client_options(
+    settings: KafkaSettings, on_error: Callable[[KafkaError], None]
+) -> dict[str, Any]:
+    """Return librdkafka's settings for a connection.
+
+    Args:
+        settings: where Kafka is, and who we are.
+        on_error: told what is wrong with connections, when the client is polled.
+
+    Raises:
+        ConfigurationError: a file of `tls` cannot be read.
+    """
     options: dict[str, Any] = {
         "bootstrap.servers": ",".join(settings.bootstrap),
         "client.id": "embark",
@@ -47,9 +63,8 @@ def client_options(settings: KafkaSettings, refusals: Refusals | None = None) ->
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
         "logger": logging.getLogger("kafka"),
+        "error_cb": on_error,
     }
-    if refusals is not None:
-        options["error_cb"] = refusals
     if settings.user:
         options |= {
             "sasl.mechanisms": settings.mechanism,
@@ -63,7 +78,11 @@ def client_options(settings: KafkaSettings, refusals: Refusals | None = None) ->
             "ssl.certificate.location": tls.certificate,
             "ssl.key.location": tls.key,
         }
-        options |= {name: str(path) for name, path in files.items() if path is not None}
+        for name, path in files.items():
+            if path is not None:
+                if not os.access(path, os.R_OK):
+                    raise ConfigurationError(f"queue.kafka.tls: {path} cannot be read")
+                options[name] = str(path)
         if not tls.check_hostname:
             options["ssl.endpoint.identification.algorithm"] = "none"
     return options

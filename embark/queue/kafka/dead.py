@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from embark.errors import QueueUnavailable
 from embark.queue.base import DeadLetter, Lane
 from embark.queue.kafka import message as wire
-from embark.queue.kafka.client import client_options, to_record
+from embark.queue.kafka.client import Refusals, client_options, to_record
 from embark.queue.kafka.producer import Producer
 from embark.queue.kafka.topics import Topics
 from embark.settings import KafkaSettings
@@ -98,8 +98,9 @@ class DeadLetters:
 
     def _read(self, names: Collection[str] | None) -> dict[str, wire.Record]:
         """Return the letters of these names, or all of them without their values."""
+        refusals = Refusals()
         consumer = Consumer(
-            client_options(self._settings)
+            client_options(self._settings, refusals)
             | {
                 "group.id": self._topics.dead,
                 "enable.auto.commit": False,
@@ -117,7 +118,9 @@ class DeadLetters:
                 elif name in names:
                     letters[name] = record
         except KafkaException as error:
-            raise QueueUnavailable(f"dead letters cannot be read: {error.args[0].str()}") from error
+            consumer.poll(0)
+            trouble = f"dead letters cannot be read: {error.args[0].str()}"
+            raise QueueUnavailable(refusals.add_to(trouble)) from error
         finally:
             consumer.close()
         return letters

@@ -14,7 +14,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from embark.errors import QueueUnavailable
 from embark.log import logger
 from embark.queue.base import Lane, LaneStatus
-from embark.queue.kafka.client import client_options, to_record
+from embark.queue.kafka.client import Refusals, client_options, to_record
 from embark.queue.kafka.topics import Topics
 from embark.settings import KafkaSettings
 
@@ -43,7 +43,8 @@ class Lag:
         self._settings: Final = settings
         self._topics: Final = Topics(settings.prefix)
         self._clock: Final = clock
-        self._admin: Final = AdminClient(client_options(settings))
+        self._refusals: Final = Refusals()
+        self._admin: Final = AdminClient(client_options(settings, self._refusals))
         self._answer: Status | QueueUnavailable = QueueUnavailable(
             "the queue in Kafka has not answered yet"
         )
@@ -94,11 +95,15 @@ class Lag:
                     return
                 try:
                     self._answer = {lane: self._read(lane, consumers) for lane in Lane}
+                    self._refusals.forget()
                 except QueueUnavailable as error:
                     self._answer = error
                 except KafkaException as error:
-                    text = error.args[0].str()
-                    self._answer = QueueUnavailable(f"Kafka does not answer: {text}")
+                    self._admin.poll(0)
+                    for consumer in consumers.values():
+                        consumer.poll(0)
+                    text = self._refusals.add_to(f"Kafka does not answer: {error.args[0].str()}")
+                    self._answer = QueueUnavailable(text)
                 except Exception as error:
                     # Whatever its client does, this thread must not end.
                     _log.exception("queue_watch_failed")
@@ -114,7 +119,7 @@ class Lag:
     def _read(self, lane: Lane, consumers: dict[Lane, Consumer]) -> LaneStatus:
         if lane not in consumers:
             consumers[lane] = Consumer(
-                client_options(self._settings)
+                client_options(self._settings, self._refusals)
                 | {
                     "group.id": self._topics.group(lane),
                     "enable.auto.commit": False,

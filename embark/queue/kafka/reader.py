@@ -14,11 +14,12 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from embark.errors import ConfigurationError
 from embark.log import Seldom, logger
 from embark.queue.base import Lane
 from embark.queue.kafka import message as wire
 from embark.queue.kafka.backlog import Backlog, Entry, Place
-from embark.queue.kafka.client import Refusals, client_options, to_record
+from embark.queue.kafka.client import client_options, to_record
 from embark.queue.kafka.topics import Topics
 from embark.settings import KafkaSettings
 
@@ -62,7 +63,6 @@ class LaneReader:
         self.backlog: Final = Backlog(settings.read_ahead, settings.read_ahead_bytes, clock)
         self._paused: set[Place] = set()
         self._seldom = Seldom()
-        self._refusals: Final = Refusals()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"kafka-{lane.value}", daemon=True)
 
@@ -91,11 +91,15 @@ class LaneReader:
             except KafkaException as error:
                 self._report(error.args[0])
                 self._closing.wait(_TROUBLE_SECONDS)
+            except ConfigurationError as error:
+                # A file that was there when this process began.
+                self._report(error.message)
+                self._closing.wait(_TROUBLE_SECONDS)
 
     def _join(self) -> Consumer:
         settings = self._settings
         consumer = Consumer(
-            client_options(settings, self._refusals)
+            client_options(settings, self._report)
             | {
                 "group.id": self._topics.group(self._lane),
                 "group.protocol": "consumer",
@@ -224,5 +228,4 @@ class LaneReader:
         """Log trouble with Kafka, now and then: its clients repeat it for every broker."""
         if self._seldom.due():
             text = error.str() if isinstance(error, KafkaError) else str(error)
-            reason = self._refusals.add_to(text)
-            _log.error("queue_trouble", lane=self._lane.value, reason=reason)
+            _log.error("queue_trouble", lane=self._lane.value, reason=text)

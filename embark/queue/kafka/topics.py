@@ -69,7 +69,7 @@ def apply(settings: KafkaSettings) -> Iterator[str]:
     Raises:
         QueueUnavailable: Kafka cannot be reached, or refuses.
     """
-    refusals = Refusals()
+    refusals, admin = Refusals(), None
     try:
         admin = AdminClient(client_options(settings, refusals))
         present = admin.list_topics(timeout=_ADMIN_SECONDS).topics
@@ -101,6 +101,8 @@ def apply(settings: KafkaSettings) -> Iterator[str]:
             yield from _session(admin, settings, Topics(settings.prefix).group(lane))
     except (KafkaException, FutureTimeout) as error:
         reason = error.args[0].str() if isinstance(error, KafkaException) else "no answer in time"
+        if admin is not None:
+            admin.poll(0)
         raise QueueUnavailable(refusals.add_to(f"the topics were not applied: {reason}")) from error
 
 

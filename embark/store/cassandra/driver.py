@@ -16,6 +16,7 @@ from cassandra import (
     DriverException,
     InvalidRequest,
     ProtocolVersion,
+    UnresolvableContactPoints,
 )
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
@@ -107,8 +108,11 @@ def describe(error: Exception, settings: CassandraSettings) -> str:
                 return f"it refuses user {settings.user!r}: {_line(cause)}"
             if isinstance(cause, ssl.SSLError):
                 return f"TLS fails: {_line(cause)}"
-        names = ", ".join(sorted({type(cause).__name__ for cause in causes}))
-        return f"no node answers in data center {settings.local_datacenter} ({names or 'none up'})"
+        # In full: a certificate that is not trusted is a PermissionError with it in its text.
+        why = "; ".join(sorted({_line(cause) for cause in causes})) or "none up"
+        return f"no node answers in data center {settings.local_datacenter} ({why})"
+    if isinstance(error, UnresolvableContactPoints):
+        return "none of archive.cassandra.contact_points has an address"
     if isinstance(error, InvalidRequest):
         return (
             f"keyspace {settings.keyspace} lacks a table, or does not exist; run"
@@ -147,8 +151,13 @@ def _credentials(settings: CassandraSettings) -> PlainTextAuthProvider | None:
 def _tls_context(tls: TlsSettings) -> ssl.SSLContext | None:
     if not tls.enabled:
         return None
-    context = ssl.create_default_context(cafile=tls.authority)
-    context.check_hostname = tls.check_hostname
-    if tls.certificate is not None:
-        context.load_cert_chain(tls.certificate, tls.key)
+    try:
+        context = ssl.create_default_context(cafile=tls.authority)
+        context.check_hostname = tls.check_hostname
+        if tls.certificate is not None:
+            context.load_cert_chain(tls.certificate, tls.key)
+    except OSError as error:
+        # It does not name the file.
+        files = ", ".join(str(one) for one in (tls.authority, tls.certificate, tls.key) if one)
+        raise OSError(f"archive.cassandra.tls, {files}: {error.strerror or error}") from error
     return context
