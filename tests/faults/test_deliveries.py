@@ -144,24 +144,24 @@ def test_poison_becomes_dead_letters_and_delays_nothing(
     letters = command(proxied, "queue", "dead", "list", "--json")["dead"]
     reasons = Counter(letter["code"] for letter in letters)
     assert reasons.keys() >= {"unreadable", "unsupported_schema", "claim_expired"}
-    kept = {(key, value) for key, value, _ in read(proxied, topics.dead)}
     later = records["later schema"]
-    assert later[:2] in kept
-    headers = next(one[2] for one in read(proxied, topics.dead) if one[0] == later[0])
+    assert later[0] is not None
+    kept = [one for one in read(proxied, topics.dead) if (one[0] or b"").startswith(later[0])]
+    assert [one[1] for one in kept] == [later[1]] * len(Lane)
+    headers = kept[0][2]
     assert {*later[2]} <= {*headers}
     assert {"reason", "detail", "died_ms", "origin"} <= dict(headers).keys()
 
-    assert later[0] is not None
     name = later[0].decode()
-    assert command(proxied, "queue", "dead", "replay", name, "--json") == {"replayed": 1}
+    assert command(proxied, "queue", "dead", "replay", name, "--json") == {"replayed": len(Lane)}
 
     def is_back() -> bool:
         found = command(proxied, "queue", "dead", "list", "--json")["dead"]
-        return any(letter["key"] == name for letter in found)
+        return [letter["key"] for letter in found].count(name) == len(Lane)
 
     wait_until(is_back, 30, "it is not understood still")
     purged = command(proxied, "queue", "dead", "purge", "--all", "--json")["purged"]
-    assert purged >= len(records) - 1
+    assert purged >= len(records) * len(Lane)
     assert command(proxied, "queue", "dead", "list", "--json") == {"dead": []}
 
 

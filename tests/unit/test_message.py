@@ -70,8 +70,10 @@ def test_unknown_headers_travel_through_retry_death_and_revival() -> None:
     retried = wire.retried(first, "embark.bulk.retry.short", 2, NOW + 500)
     assert wire.decode(retried).attempt == 2
     assert wire.due_at(retried) == (NOW + 500) / 1000
-    marks = {"reason": "r", "detail": "d", "died_ms": NOW, "origin": "t/0/1"}
-    dead = wire.buried(retried, "embark.dead", first.key or b"", marks)
+    marks = {"reason": "r", "detail": "d", "died_ms": NOW}
+    dead = wire.buried(retried, "embark.dead", "t/0/1", marks)
+    assert dead.key == (first.key or b"") + b"#t/0/1"
+    assert wire.original_key(dead) == first.key
     assert {"reason", "detail", "due_ms", "x-trace"} <= dict(dead.headers).keys()
     again = wire.revived(dead, TOPIC, NOW + 1000)
     assert dict(again.headers) == dict(first.headers) | {"queued_ms": str(NOW + 1000).encode()}

@@ -1,4 +1,4 @@
-"""Dead letters: a compacted topic, one letter for each key, until it is replayed or purged."""
+"""Dead letters: a compacted topic, each letter in it until it is replayed, purged, or old."""
 
 from __future__ import annotations
 
@@ -48,10 +48,8 @@ class DeadLetters:
             "reason": code,
             "detail": detail,
             "died_ms": int(self._clock() * 1000),
-            "origin": origin,
         }
-        name = record.key or origin.encode()
-        self._producer.send([wire.buried(record, self._topics.dead, name, marks)])
+        self._producer.send([wire.buried(record, self._topics.dead, origin, marks)])
 
     def latest(self, most: int) -> list[DeadLetter]:
         """Return the latest letters, latest first.
@@ -145,9 +143,10 @@ class DeadLetters:
 
 
 def _letter(name: str, record: wire.Record) -> DeadLetter:
+    key = wire.original_key(record).decode("utf-8", "backslashreplace")
     return DeadLetter(
         name=name,
-        key=name,
+        key=key or record.header("origin") or name,
         lane=_lane(record),
         attempt=_number(record.header("attempt")),
         code=record.header("reason") or "unknown",

@@ -28,6 +28,7 @@ from embark.keys import Key, digest, parse_key
 from embark.queue.base import Lane, Request
 
 SCHEMA_VERSION = 1
+_ORIGIN_MARK = b"#"
 _OF_DEATH = ("reason", "detail", "died_ms", "origin")
 
 Headers = list[tuple[str, bytes]]
@@ -158,15 +159,27 @@ def retried(record: Record, topic: str, attempt: int, due_ms: int) -> Record:
     return Record(topic, record.key, record.value, headers)
 
 
-def buried(record: Record, topic: str, name: bytes, marks: Mapping[str, object]) -> Record:
-    """Return the dead letter of a record; all its headers stay."""
-    return Record(topic, name, record.value or b"", _with(record.headers, marks))
+def buried(record: Record, topic: str, origin: str, marks: Mapping[str, object]) -> Record:
+    """Return the dead letter of a record; all its headers stay.
+
+    Its key is the record's and where that was, so that a letter which is removed takes no other
+    with it: what is replayed may die again before its old letter is gone.
+    """
+    name = (record.key or b"") + _ORIGIN_MARK + origin.encode()
+    headers = _with(record.headers, {**marks, "origin": origin})
+    return Record(topic, name, record.value or b"", headers)
+
+
+def original_key(letter: Record) -> bytes:
+    """Return the key of the record that a dead letter was."""
+    return (letter.key or b"").rpartition(_ORIGIN_MARK)[0]
 
 
 def revived(letter: Record, topic: str, now_ms: int) -> Record:
     """Return the record that a dead letter was, to be tried as if for the first time."""
     kept = [(name, value) for name, value in letter.headers if name not in (*_OF_DEATH, "due_ms")]
-    return Record(topic, letter.key, letter.value, _with(kept, {"attempt": 1, "queued_ms": now_ms}))
+    key = original_key(letter) or None
+    return Record(topic, key, letter.value, _with(kept, {"attempt": 1, "queued_ms": now_ms}))
 
 
 def _decode(record: Record) -> Message:

@@ -113,7 +113,7 @@ def _wanted(settings: KafkaSettings) -> Iterator[tuple[str, int, dict[str, str]]
     for lane in Lane:
         for topic in topics.of_lane(lane):
             yield topic, settings.partitions, kept
-    # One letter for each key, until it is replayed or purged, or has been kept long enough.
+    # A letter stays until it is replayed or purged, or has been kept long enough.
     dead = {
         "cleanup.policy": "compact,delete",
         "retention.ms": str(int(settings.dead_retention_hours * _HOUR_MS)),
