@@ -21,9 +21,8 @@ from embark.settings import KafkaSettings
 _CALL_SECONDS = 2.0
 _OLDEST_SECONDS = 1.5
 _PERIOD_SECONDS = 2.0
-_FRESH_SECONDS = 5.0
-_WAIT_SECONDS = 2.5
-_FIRST_WAIT_SECONDS = 10.0
+_FIRST_SECONDS = 10.0
+_STALE_SECONDS = 15.0
 _FETCH_BYTES = 64 * 1024
 
 Status = dict[Lane, LaneStatus]
@@ -32,7 +31,7 @@ _log = logger(__name__)
 
 
 class Lag:
-    """The status of both lanes, kept up to date by a thread while it is asked for.
+    """The status of both lanes, kept up to date by a thread from the first time it is asked for.
 
     Args:
         settings: where Kafka is.
@@ -49,15 +48,13 @@ class Lag:
             "the queue in Kafka has not answered yet"
         )
         self._answered_at = float("-inf")
-        self._seen = False
         self._answered = threading.Event()
-        self._asked = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def status(self) -> Status:
-        """Return what was seen last; waits, within limits, when that was too long ago.
+        """Return what was seen last; only the first call waits.
 
         Raises:
             QueueUnavailable: Kafka did not answer.
@@ -66,12 +63,9 @@ class Lag:
             if self._thread is None and not self._closing.is_set():
                 self._thread = threading.Thread(target=self._watch, name="kafka-lag", daemon=True)
                 self._thread.start()
-        if time.monotonic() - self._answered_at > _FRESH_SECONDS:
-            self._answered.clear()
-        self._asked.set()
-        patience_s = _WAIT_SECONDS if self._seen else _FIRST_WAIT_SECONDS
-        if not self._answered.wait(patience_s):
-            raise QueueUnavailable(f"Kafka did not say within {patience_s:g} s how much waits")
+        self._answered.wait(_FIRST_SECONDS)
+        if time.monotonic() - self._answered_at > _STALE_SECONDS:
+            raise QueueUnavailable("Kafka does not say how much waits")
         answer = self._answer
         if isinstance(answer, QueueUnavailable):
             raise QueueUnavailable(answer.message)
@@ -80,7 +74,6 @@ class Lag:
     def close(self) -> None:
         """Stop watching; idempotent."""
         self._closing.set()
-        self._asked.set()
         with self._lock:
             if self._thread is not None:
                 self._thread.join(_CALL_SECONDS * 4)
@@ -89,10 +82,6 @@ class Lag:
         consumers: dict[Lane, Consumer] = {}
         try:
             while not self._closing.is_set():
-                self._asked.wait()  # nobody asks, nothing is read
-                self._asked.clear()
-                if self._closing.is_set():
-                    return
                 try:
                     self._answer = {lane: self._read(lane, consumers) for lane in Lane}
                     self._refusals.forget()
@@ -109,7 +98,6 @@ class Lag:
                     _log.exception("queue_watch_failed")
                     self._answer = QueueUnavailable(f"an unexpected error: {error}")
                 self._answered_at = time.monotonic()
-                self._seen = True
                 self._answered.set()
                 self._closing.wait(_PERIOD_SECONDS)
         finally:
