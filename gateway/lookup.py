@@ -140,18 +140,21 @@ class Lookups:
     def _queue_and_wait(
         self, wanted: dict[Key, Item], answers: dict[Key, Answer], wait_s: float
     ) -> set[Key]:
-        """Queue missing items, and read them again until all have a record or the time is up."""
+        """Queue missing items, and read again until all have a record or the time is up."""
         deadline = time.monotonic() + wait_s
         pause = _FIRST_POLL_SECONDS
         with self._slot() as granted:
             queued = self._queue(wanted, answers, wait_s if granted else None)
-            while granted and queued and (remaining := deadline - time.monotonic()) > 0:
+            late = {key for key, answer in answers.items() if answer is LATE}
+            while granted and (queued or late) and (remaining := deadline - time.monotonic()) > 0:
                 time.sleep(min(pause, remaining))
                 pause = min(pause * 1.3, _LAST_POLL_SECONDS)
-                for key, answer in self._read(wanted[key] for key in queued).items():
-                    if _is_record(answer):
-                        answers[key] = answer
-                        queued.discard(key)
+                again = self._read(wanted[key] for key in queued | late)
+                answers |= {key: one for key, one in again.items() if one is not LATE}
+                found = {key for key, one in again.items() if _is_record(one)}
+                missing = {key: wanted[key] for key in late if again[key] is MISSING}
+                queued = (queued | self._queue(missing, answers, remaining)) - found
+                late -= found | missing.keys()
         return queued
 
     @contextmanager

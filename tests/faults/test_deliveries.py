@@ -24,7 +24,7 @@ from embark.queue.kafka.topics import Topics
 from export.graph import cosines
 from export.reference import Reference
 from tests.support.deployment import Deployment
-from tests.support.stack import all_hits, wait_until
+from tests.support.stack import all_hits, wait_for_hits, wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -93,7 +93,7 @@ def test_duplicated_and_reordered_deliveries_are_computed_once(
         produce(proxied, topic, records)
         wait_until(lambda: all_hits(client, texts), 90, "all are hits")
         wait_until(lambda: drained(client), 60, "all is committed")
-        found = client.lookup(texts, "minilm", on_miss="skip")
+        found = wait_for_hits(client, texts, "minilm", 30)
     expected = minilm.embed([text.encode() for text in texts])
     assert cosines(found.embeddings, expected).min() >= 0.9999
     assert proxied.inferences("minilm") - before == len(texts)

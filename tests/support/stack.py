@@ -10,14 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 from embark.backends import Backends, open_backends
-from embark.client import Client
+from embark.client import Client, Lookup, Sendable
 from embark.config import load
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
@@ -41,6 +41,15 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> No
 
 def all_hits(client: Client, texts: list[str]) -> bool:
     return bool(client.lookup(texts, "minilm", on_miss="skip").hits.all())
+
+
+def wait_for_hits(client: Client, inputs: Sequence[Sendable], model: str, seconds: float) -> Lookup:
+    """Look up until all are hits, and return that very lookup: another one may be late."""
+    deadline = time.monotonic() + seconds
+    while not (found := client.lookup(inputs, model, on_miss="skip")).hits.all():
+        assert time.monotonic() < deadline, f"not within {seconds} s: all are hits"
+        time.sleep(0.05)
+    return found
 
 
 class Stack:

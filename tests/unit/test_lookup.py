@@ -1,0 +1,101 @@
+"""Lookups of an archive that is late at first."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from embark.archive import Archive, now_ms
+from embark.codec import encode_embedding
+from embark.inputs import text_input
+from embark.keys import Key, digest
+from embark.queue.base import Lane
+from embark.queue.sqlite import SqliteQueue
+from embark.settings import GatewaySettings
+from embark.store.base import LATE, Found
+from embark.store.lmdb import LmdbStore
+from gateway.items import Item
+from gateway.lookup import Lookups
+from gateway.misses import Misses
+from tests.support.gateway import vector_of
+from tests.support.models import DIMENSION, GENERATION, catalogue
+
+
+class LateStore(LmdbStore):
+    """The real store, whose first answers come too late."""
+
+    def __init__(self, folder: Path, late: int) -> None:
+        super().__init__(folder, 2**26)
+        self._late = late
+
+    def get_many(
+        self, model: str, generation: str, digests: Sequence[bytes], timeout_s: float
+    ) -> list[Found]:
+        self._late -= 1
+        if self._late >= 0:
+            return [LATE] * len(digests)
+        return super().get_many(model, generation, digests, timeout_s)
+
+
+class Bench:
+    def __init__(self, folder: Path, late: int) -> None:
+        self.model = catalogue(folder / "models")["words"]
+        self.store = LateStore(folder / "archive", late)
+        self.queue = SqliteQueue(folder / "queue.sqlite", 15)
+        self.misses = Misses(self.queue, GatewaySettings(miss_ack_ms=100))
+        self.archive = Archive(self.store)
+        self.lookups = Lookups(self.archive, self.misses, GatewaySettings())
+
+    def item(self, text: str) -> Item:
+        content = text_input(text)
+        return Item(0, self.model, Key("words", GENERATION, digest(content)), content)
+
+    def write(self, item: Item) -> None:
+        vector = vector_of(item.key, DIMENSION)
+        record = encode_embedding(item.key, vector, "float16", now_ms())
+        self.archive.put_many(self.model, {item.key.digest: record})
+
+    def status(self, text: str, on_miss: str, wait_ms: int = 0) -> str:
+        return self.lookups.run([self.item(text)], on_miss, wait_ms)[0].status
+
+    @property
+    def depth(self) -> int:
+        return self.queue.status()[Lane.INTERACTIVE].depth
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path, late=2)
+    yield made
+    made.misses.close()
+    made.queue.close()
+    made.store.close()
+
+
+def test_what_is_late_is_oov_and_not_queued(bench: Bench) -> None:
+    assert bench.status("a", "oov") == "oov"
+    assert bench.depth == 0
+
+
+def test_who_waits_waits_for_what_is_late(bench: Bench) -> None:
+    bench.write(bench.item("a"))
+    assert bench.status("a", "wait", 5000) == "hit"
+    assert bench.depth == 0
+
+
+def test_what_was_late_and_is_missing_is_queued_and_waited_for(bench: Bench) -> None:
+    def compute() -> None:
+        deadline = time.monotonic() + 5
+        while bench.depth == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        bench.write(bench.item("a"))
+
+    computer = threading.Thread(target=compute)
+    computer.start()
+    assert bench.status("a", "wait", 5000) == "hit"
+    computer.join()
+    assert bench.depth == 1
