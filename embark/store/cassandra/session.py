@@ -137,7 +137,7 @@ class Connection:
             statement.is_idempotent = True
         self._prepared = Prepared(session, statements)
         self._trouble = "it does not answer"
-        _report_breaker(self.breaker.is_open)
+        ARCHIVE_BREAKER.set(int(self.breaker.is_open))
         problem = missing_extensions()
         if problem:
             _log.warning("slow_driver", reason=problem)
