@@ -87,6 +87,23 @@ def test_a_later_schema_is_not_understood_and_says_what_to_do() -> None:
     assert refused.value.code == "unsupported_schema"
 
 
+@pytest.mark.parametrize("size", [b"999999999999999", b"1000000001", b"-1", b"", b"9" * 400])
+def test_a_claim_of_more_than_any_input_is_unreadable(size: bytes) -> None:
+    claimed = wire.encode(request(), TOPIC, NOW, wire.Claim(b"\x01" * 16, 6))
+    with pytest.raises(PermanentFailure) as refused:
+        wire.decode(with_header(claimed, "size", size))
+    assert refused.value.code == "unreadable"
+    assert wire.input_size(with_header(claimed, "size", size)) == 0
+
+
+def test_a_number_that_is_none_reads_as_zero() -> None:
+    record = wire.encode(request(), TOPIC, NOW, None)
+    assert record.number("queued_ms") == NOW
+    for value in (b"9" * 400, b"-1", b"x", b"", b"\xff"):
+        assert with_header(record, "queued_ms", value).number("queued_ms") == 0
+    assert record.number("due_ms") == 0
+
+
 @given(
     st.none() | st.binary(max_size=60),
     st.none() | st.binary(max_size=60),

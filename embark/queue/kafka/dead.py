@@ -148,10 +148,10 @@ def _letter(name: str, record: wire.Record) -> DeadLetter:
         name=name,
         key=key or record.header("origin") or name,
         lane=_lane(record),
-        attempt=_number(record.header("attempt")),
+        attempt=record.number("attempt"),
         code=record.header("reason") or "unknown",
         message=record.header("detail") or "",
-        died_at=_number(record.header("died_ms")) / 1000,
+        died_at=record.number("died_ms") / 1000,
     )
 
 
@@ -161,11 +161,6 @@ def _lane(record: wire.Record) -> Lane:
     if named is None:
         named = bulk if f".{bulk}" in (record.header("origin") or "") else None
     return Lane.BULK if named == bulk else Lane.INTERACTIVE
-
-
-def _number(text: str | None) -> int:
-    """Read a number that a stranger may have written."""
-    return int(text) if text and text.isdecimal() and len(text) < 16 else 0
 
 
 def _batches(letters: Mapping[str, wire.Record]) -> Iterator[dict[str, wire.Record]]:

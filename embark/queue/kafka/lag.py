@@ -168,8 +168,6 @@ class Lag:
             place = (record.topic, int(read.partition() or 0))
             if place in waiting:
                 waiting.discard(place)
-                queued_ms = record.header("queued_ms") or ""
-                if queued_ms.isdecimal():
-                    oldest = min(oldest, int(queued_ms) / 1000)
+                oldest = min(oldest, record.number("queued_ms") / 1000 or oldest)
         consumer.unassign()
         return max(0.0, self._clock() - oldest)

@@ -28,6 +28,10 @@ from embark.keys import Key, digest, parse_key
 from embark.queue.base import Lane, Request
 
 SCHEMA_VERSION = 1
+MAX_CLAIM_BYTES = 10**9
+"""No input is larger; a record that claims more would cost its consumer memory."""
+
+_DIGITS = 15
 _ORIGIN_MARK = b"#"
 _OF_DEATH = ("reason", "detail", "died_ms", "origin")
 
@@ -56,6 +60,11 @@ class Record:
             if known == name:
                 return (value or b"").decode("utf-8", "replace")
         return None
+
+    def number(self, name: str) -> int:
+        """Return a header's number, 0 if it is absent or none: a stranger may have written it."""
+        text = self.header(name) or ""
+        return int(text) if text.isdecimal() and len(text) <= _DIGITS else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +151,13 @@ def decode(record: Record) -> Message:
 
 def due_at(record: Record) -> float:
     """Return when a record is due, seconds since 1970; 0, at once, if it does not say."""
-    text = record.header("due_ms") or ""
-    return int(text) / 1000 if text.isdecimal() and len(text) < 16 else 0.0
+    return record.number("due_ms") / 1000
 
 
 def input_size(record: Record) -> int:
     """Return the bytes of a record's input, in it or claimed, as far as it says so."""
-    claimed = record.header("size") or ""
-    inside = len(record.value or b"")
-    return max(inside, int(claimed) if claimed.isdecimal() and len(claimed) < 10 else 0)
+    claimed = record.number("size")
+    return max(len(record.value or b""), claimed if claimed <= MAX_CLAIM_BYTES else 0)
 
 
 def retried(record: Record, topic: str, attempt: int, due_ms: int) -> Record:
@@ -190,6 +197,8 @@ def _decode(record: Record) -> Message:
     name = record.header("claim")
     if name is not None:
         claim = Claim(bytes.fromhex(name), _number(record, "size"))
+        if claim.size > MAX_CLAIM_BYTES:
+            raise ValueError(f"header size is over {MAX_CLAIM_BYTES}")
     return Message(
         key=key,
         kind=kind,
