@@ -7,7 +7,7 @@ the same record changes nothing. Deliveries that follow another's flight end wit
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -89,19 +89,19 @@ class Deliverer:
         records: dict[bytes, bytes] = {}
         written: list[tuple[Delivery, npt.NDArray[np.floating[Any]]]] = []
         for delivery, vector in zip(deliveries, vectors, strict=True):
-            keys = {*self._flights.keys(delivery), delivery.request.key}
+            keys = self._flights.keys(delivery)
             try:
-                records.update({key.digest: self._record(model, key, vector) for key in keys})
+                records.update(self._records(model, keys, vector))
                 written.append((delivery, vector))
             except PermanentFailure as failure:
                 self.failed(model, delivery, failure)
         ended = [delivery for delivery, _ in written]
-        if not ended or not self._write(model, records, ended):
+        if not self._finish(model, records, ended, outcome):
             return
-        self._observe_age(ended)
-        self._ack(ended, outcome)
         for delivery, vector in written:
-            self._join(model, self._flights.land(delivery), vector)
+            followers = self._flights.land(delivery)
+            keys = [one.request.key for one in followers]
+            self._finish(model, self._records(model, keys, vector), followers, "joined")
 
     def failed(self, model: Model | None, delivery: Delivery, failure: InputFailure) -> None:
         """Remember a permanent failure; try a temporary one again, until attempts run out."""
@@ -124,20 +124,28 @@ class Deliverer:
         followers = [one for delivery in deliveries for one in self._flights.land(delivery)]
         self._defer([*deliveries, *followers], delay * self._rng.uniform(0.75, 1.25))
 
-    def _join(
-        self, model: Model, followers: Sequence[Delivery], vector: npt.NDArray[np.floating[Any]]
-    ) -> None:
-        """End followers with their leader's vector, each under its own key."""
-        if not followers:
-            return
-        keys = {one.request.key for one in followers}
-        records = {key.digest: self._record(model, key, vector) for key in keys}
-        if self._write(model, records, followers):
-            self._observe_age(followers)
-            self._ack(followers, "joined")
+    def _finish(
+        self,
+        model: Model,
+        records: Mapping[bytes, bytes],
+        deliveries: Sequence[Delivery],
+        outcome: str,
+    ) -> bool:
+        """Write records, then acknowledge deliveries; returns whether they are written."""
+        if not deliveries or not self._write(model, records, deliveries):
+            return False
+        self._observe_age(deliveries)
+        self._ack(deliveries, outcome)
+        return True
 
-    def _record(self, model: Model, key: Key, vector: npt.NDArray[np.floating[Any]]) -> bytes:
-        return encode_embedding(key, vector, model.facts.dtype, self._clock_ms())
+    def _records(
+        self, model: Model, keys: Iterable[Key], vector: npt.NDArray[np.floating[Any]]
+    ) -> dict[bytes, bytes]:
+        """Return a vector's record under each of some keys, by digest."""
+        now = self._clock_ms()
+        return {
+            key.digest: encode_embedding(key, vector, model.facts.dtype, now) for key in set(keys)
+        }
 
     def _retry(self, delivery: Delivery, failure: InputFailure) -> bool:
         queue = self._settings.queue
