@@ -5,7 +5,6 @@ One process is broker and controller (KRaft). Not for trying out replication.
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
@@ -14,7 +13,7 @@ from embark.cluster.java import common_flags
 from embark.cluster.maven import Artefact
 from embark.cluster.plan import HOST, Plan
 from embark.cluster.probe import kafka_answers
-from embark.errors import ConfigurationError
+from embark.cluster.tool import run_tool
 
 JARS: Final = "kafka-4.1.0"
 ARTEFACTS: Final = (
@@ -25,7 +24,6 @@ ARTEFACTS: Final = (
 
 _HEAP_MEGABYTES = 512
 _FORMAT_SECONDS = 120
-_TAIL_LINES = 15
 _DATA = "data"
 
 _PROPERTIES = """\
@@ -135,20 +133,8 @@ class KafkaBroker:
             return
         command = [*self._java(java, jars), "kafka.tools.StorageTool", "format"]
         command += [f"--cluster-id={self.plan.name}", "--config", "server.properties"]
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=_FORMAT_SECONDS,
-            check=False,
-        )
-        if done.returncode != 0:
-            said = "\n  ".join(done.stdout.strip().splitlines()[-_TAIL_LINES:])
-            raise ConfigurationError(f"Kafka could not make its storage; it said:\n  {said}")
+        what = "Kafka could not make its storage"
+        run_tool(command, self.folder, _FORMAT_SECONDS, what, f"is {self.folder} on a slow disk?")
 
     def command(self, java: Path, jars: Path, marks: list[str]) -> list[str]:
         """Return what starts it, in its folder."""

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from embark.child import Report
 from embark.cluster.lock import locked
+from embark.cluster.tool import run_tool
 from embark.errors import ConfigurationError
 
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _FETCH_SECONDS = 900
 _LOCK_SECONDS = _FETCH_SECONDS + 60
-_TAIL_LINES = 15
 
 _POM = """\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -98,22 +97,5 @@ def _copy(artefacts: Sequence[Artefact], folder: Path) -> None:
     (folder / "pom.xml").write_text(pom, encoding="utf-8")
     command = [maven, "--batch-mode", "--quiet", "--strict-checksums", "--file", "pom.xml", _COPY]
     command += ["-DincludeScope=runtime", "-DoutputDirectory=jars"]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=_FETCH_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ConfigurationError(
-            f"Maven did not fetch {wanted} within {_FETCH_SECONDS} s; is its repository reachable?"
-        ) from None
-    if done.returncode != 0:
-        said = "\n  ".join(done.stdout.strip().splitlines()[-_TAIL_LINES:])
-        raise ConfigurationError(f"Maven could not fetch {wanted}; it said:\n  {said}")
+    what = f"Maven could not fetch {wanted}"
+    run_tool(command, folder, _FETCH_SECONDS, what, "is its repository reachable?")
