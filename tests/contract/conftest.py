@@ -16,21 +16,12 @@ from embark.settings import Settings
 from embark.store.base import Store
 from embark.store.cassandra import CassandraStore, Claims, Connection
 from embark.store.lmdb import LmdbStore
+from tests.support.clock import Clock
 from tests.support.cluster import applied, configuration, unique
 
 LEASE_S = 10.0
 ALL = 10**9
 ON_SERVERS = pytest.mark.cluster
-
-
-class Clock:
-    """Time that tests move on by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture(scope="session")

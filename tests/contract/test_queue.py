@@ -12,7 +12,8 @@ from embark.errors import QueueUnavailable
 from embark.inputs import Input, InputKind
 from embark.keys import Key, digest
 from embark.queue.base import DeadLetter, Delivery, Lane, Queue, Request
-from tests.contract.conftest import ALL, Bench, Clock
+from tests.contract.conftest import ALL, Bench
+from tests.support.clock import Clock
 
 
 def request(number: int, lane: Lane = Lane.INTERACTIVE, size: int = 4) -> Request:

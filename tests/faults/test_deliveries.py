@@ -24,7 +24,7 @@ from embark.queue.kafka.topics import Topics
 from export.graph import cosines
 from export.reference import Reference
 from tests.support.deployment import Deployment
-from tests.support.stack import all_hits, wait_for_hits, wait_until
+from tests.support.stack import all_hits, drained, wait_for_hits, wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -71,11 +71,6 @@ def read(deployment: Deployment, topic: str) -> list[Raw]:
     consumer.close()
     assert len(records) == expected
     return records
-
-
-def drained(client: Client) -> bool:
-    lanes = client.health()["dependencies"]["queue"].get("lanes", {})
-    return bool(lanes) and all(lane["depth"] == 0 for lane in lanes.values())
 
 
 def test_duplicated_and_reordered_deliveries_are_computed_once(

@@ -17,7 +17,7 @@ from PIL import Image
 from embark.client import Client, ImageUrl, Sendable
 from tests.support.deployment import Deployment
 from tests.support.origin import answer, origin
-from tests.support.stack import wait_until
+from tests.support.stack import all_hits, drained, wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.cluster]
 
@@ -65,8 +65,8 @@ def ask(deployment: Deployment, model: str, inputs: Sequence[Sendable], each: in
             statuses = list(pool.map(look_up, range(len(work))))
     finally:
         hold(deployment, signal.SIGCONT)
-    wait_until(lambda: _are_hits(clients[0], inputs, model), 60, "all are hits")
-    wait_until(lambda: _drained(clients[0]), 60, "all is committed")
+    wait_until(lambda: all_hits(clients[0], inputs, model), 60, "all are hits")
+    wait_until(lambda: drained(clients[0]), 60, "all is committed")
     for client in clients:
         client.close()
     return Seen(
@@ -79,15 +79,6 @@ def ask(deployment: Deployment, model: str, inputs: Sequence[Sendable], each: in
 def hold(deployment: Deployment, number: signal.Signals) -> None:
     for part in CONSUMERS:
         deployment.signal(part, number)
-
-
-def _are_hits(client: Client, inputs: Sequence[Sendable], model: str) -> bool:
-    return bool(client.lookup(inputs, model, on_miss="skip").hits.all())
-
-
-def _drained(client: Client) -> bool:
-    lanes = client.health()["dependencies"]["queue"].get("lanes", {})
-    return bool(lanes) and all(lane["depth"] == 0 for lane in lanes.values())
 
 
 def metric(deployment: Deployment, pattern: str) -> float:
@@ -123,7 +114,8 @@ def test_urls_of_the_same_bytes_are_computed_once(proxied: Deployment) -> None:
         assert ask(proxied, "inception_v3", [ImageUrl(f"{server.url}/first")], 1).inferences == 1
         others: list[Sendable] = [ImageUrl(f"{server.url}/{number}") for number in range(5)]
         assert ask(proxied, "inception_v3", others, 5).inferences == 0
-        assert _are_hits_at_once(proxied, photograph(3))
+        with Client(proxied.urls[0]) as client:
+            assert all_hits(client, [photograph(3)], "inception_v3")
 
 
 def test_urls_and_bytes_of_one_image_at_once_are_computed_once_a_consumer(
@@ -132,8 +124,3 @@ def test_urls_and_bytes_of_one_image_at_once_are_computed_once_a_consumer(
     with origin(answer(photograph(4), Content_Type="image/png")) as server:
         urls: list[Sendable] = [ImageUrl(f"{server.url}/{number}") for number in range(5)]
         assert ask(proxied, "inception_v3", [*urls, photograph(4)], 5).inferences <= len(CONSUMERS)
-
-
-def _are_hits_at_once(deployment: Deployment, image: bytes) -> bool:
-    with Client(deployment.urls[0]) as client:
-        return _are_hits(client, [image], "inception_v3")

@@ -39,8 +39,14 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> No
         time.sleep(0.05)
 
 
-def all_hits(client: Client, texts: list[str]) -> bool:
-    return bool(client.lookup(texts, "minilm", on_miss="skip").hits.all())
+def all_hits(client: Client, inputs: Sequence[Sendable], model: str = "minilm") -> bool:
+    return bool(client.lookup(inputs, model, on_miss="skip").hits.all())
+
+
+def drained(client: Client) -> bool:
+    """Whether nothing waits in the queue, as far as the service can tell."""
+    lanes = client.health()["dependencies"]["queue"].get("lanes", {})
+    return bool(lanes) and all(lane["depth"] == 0 for lane in lanes.values())
 
 
 def wait_for_hits(client: Client, inputs: Sequence[Sendable], model: str, seconds: float) -> Lookup:

@@ -12,17 +12,10 @@ from embark.inputs import Input, InputKind
 from embark.keys import Key
 from embark.queue.base import Delivery, Lane, Request
 from embark.queue.sqlite import SqliteQueue
+from tests.support.clock import Clock
 
 ALL = 10**9
 LEASE_S = 10.0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def request(number: int, lane: Lane = Lane.INTERACTIVE) -> Request:
