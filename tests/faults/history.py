@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import httpx
 import numpy as np
@@ -23,6 +24,7 @@ import numpy as np
 from export.graph import cosines
 from export.reference import Reference
 from tests.support.stack import wait_until
+from tests.support.threads import Threads
 
 MODEL = "minilm"
 BATCH = 8
@@ -45,7 +47,7 @@ class Tally:
     statuses: Counter[str] = field(default_factory=Counter)
 
 
-class Load:
+class Load(Threads):
     """Threads that look texts up: known ones by Zipf's law, and new ones now and then.
 
     Args:
@@ -71,21 +73,8 @@ class Load:
         self.vectors: dict[str, set[bytes]] = {}
         # Texts that were answered as hit or failed.
         self.ended: set[str] = set()
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(random.Random(f"{tag}{number}"),))
-            for number in range(threads)
-        ]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        rngs = [random.Random(f"{tag}{number}") for number in range(threads)]
+        super().__init__([partial(self._run, rng) for rng in rngs])
 
     def look_up(self, client: httpx.Client, texts: Sequence[str], on_miss: str = "oov") -> bool:
         """One lookup, noted in the history; returns whether it was answered."""
@@ -107,9 +96,9 @@ class Load:
 
     def _run(self, rng: random.Random) -> None:
         with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
-            while not self._stop.is_set():
+            while not self.stopping.is_set():
                 self.look_up(client, [self._choose(rng) for _ in range(BATCH)])
-                self._stop.wait(self._pause_s * rng.uniform(0.5, 1.5))
+                self.stopping.wait(self._pause_s * rng.uniform(0.5, 1.5))
 
     def _choose(self, rng: random.Random) -> str:
         with self._lock:

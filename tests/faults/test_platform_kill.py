@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -19,6 +19,7 @@ from embark.errors import ServiceError
 from export.graph import cosines
 from export.reference import Reference
 from tests.support.stack import Stack, all_hits, running, wait_until
+from tests.support.threads import Threads
 
 pytestmark = pytest.mark.stack
 
@@ -42,27 +43,14 @@ def sendable(inputs: Sequence[bytes], model: str) -> list[Sendable]:
     return [one.decode() if model == "minilm" else one for one in inputs]
 
 
-class Load:
+class Load(Threads):
     """Looks up unseen inputs from several threads, and remembers which were accepted."""
 
     def __init__(self, url: str, threads: int = 3) -> None:
         self.accepted: dict[str, list[bytes]] = {model: [] for model in MODELS}
         self.wrong: list[str] = []
         self._url = url
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(number,)) for number in range(threads)
-        ]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__([partial(self._run, number) for number in range(threads)])
 
     def count(self) -> int:
         return sum(map(len, self.accepted.values()))
@@ -70,12 +58,12 @@ class Load:
     def _run(self, thread: int) -> None:
         with Client(self._url, retries=0, timeout_s=10) as client:
             number = 0
-            while not self._stop.is_set():
+            while not self.stopping.is_set():
                 for model, many in zip(MODELS, (5, 1), strict=True):
                     inputs = [unseen(model, thread, number + one) for one in range(many)]
                     self._look_up(client, model, inputs)
                 number += 5
-                self._stop.wait(0.15)
+                self.stopping.wait(0.15)
 
     def _look_up(self, client: Client, model: str, inputs: list[bytes]) -> None:
         try:
