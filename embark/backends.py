@@ -10,6 +10,7 @@ from embark.errors import ConfigurationError
 from embark.queue.base import Queue
 from embark.settings import Settings
 from embark.store.base import Store
+from embark.store.ledger import Ledger
 
 ARCHIVE_FOLDER = Path("archive")
 QUEUE_FILE = Path("queue") / "queue.sqlite"
@@ -20,13 +21,14 @@ _HOUR_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Backends:
-    """The archive's store and the queue of one process."""
+    """The archive's store, its ledger and the queue of one process."""
 
     store: Store
+    ledger: Ledger
     queue: Queue
 
     def close(self) -> None:
-        """Close both; idempotent."""
+        """Close all; idempotent."""
         self.queue.close()  # before the store: large inputs of a queue in Kafka are kept there
         self.store.close()
 
@@ -41,25 +43,26 @@ def open_backends(settings: Settings) -> Backends:
     """
     if settings.archive.backend == "lmdb":
         from embark.store.lmdb import LmdbStore
+        from embark.store.lmdb_ledger import LmdbLedger
 
-        store = LmdbStore(settings.data / ARCHIVE_FOLDER, settings.archive.max_bytes)
-        return Backends(store, _sqlite_queue(settings))
+        embedded = LmdbStore(settings.data / ARCHIVE_FOLDER, settings.archive.max_bytes)
+        return Backends(embedded, LmdbLedger(embedded), _sqlite_queue(settings))
     require_package("cassandra", "archive.backend is cassandra")
-    from embark.store.cassandra import CassandraStore, Claims, Connection
+    from embark.store.cassandra import CassandraLedger, CassandraStore, Claims, Connection
 
     connection = Connection(settings.archive.cassandra)
     connection.wait_settled(_SETTLE_SECONDS)
-    cassandra = CassandraStore(connection)
-    if settings.queue.backend == "sqlite":
-        return Backends(cassandra, _sqlite_queue(settings))
-    require_package("confluent_kafka", "queue.backend is kafka")
-    from embark.queue.kafka import KafkaQueue
-
     # A dead letter may be replayed as long as it is kept, and may have waited long before.
     kafka = settings.queue.kafka
     lasts_hours = kafka.retention_hours + kafka.dead_retention_hours
     claims = Claims(connection, lasts_hours * _HOUR_SECONDS)
-    return Backends(cassandra, KafkaQueue(kafka, claims))
+    store, ledger = CassandraStore(connection), CassandraLedger(connection, claims)
+    if settings.queue.backend == "sqlite":
+        return Backends(store, ledger, _sqlite_queue(settings))
+    require_package("confluent_kafka", "queue.backend is kafka")
+    from embark.queue.kafka import KafkaQueue
+
+    return Backends(store, ledger, KafkaQueue(kafka, claims))
 
 
 def _sqlite_queue(settings: Settings) -> Queue:

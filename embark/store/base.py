@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Protocol
+
+from embark.errors import ArchiveUnavailable
 
 
 class Absent(enum.Enum):
@@ -48,6 +50,25 @@ class Store(Protocol):
         """
         ...
 
+    def delete_many(self, model: str, generation: str, digests: Sequence[bytes]) -> None:
+        """Forget records; durable when this returns. Idempotent.
+
+        Raises:
+            ArchiveUnavailable: not all could be forgotten; some may be.
+        """
+        ...
+
+    def digests(self, model: str, generation: str) -> Iterator[list[bytes]]:
+        """Yield the digests of every record, in pages and in no order; it may take hours.
+
+        A record that is there all the while comes exactly once; one that is written or forgotten
+        meanwhile may come or not.
+
+        Raises:
+            ArchiveUnavailable: the next page could not be read.
+        """
+        ...
+
     def check(self) -> None:
         """Return if the store can be read.
 
@@ -59,3 +80,22 @@ class Store(Protocol):
     def close(self) -> None:
         """Release everything; idempotent. The store cannot be used afterwards."""
         ...
+
+
+def scan(
+    store: Store, model: str, generation: str, timeout_s: float
+) -> Iterator[list[tuple[bytes, bytes]]]:
+    """Yield every record of a generation with its digest, in pages and in no order.
+
+    Raises:
+        ArchiveUnavailable: a page could not be read within `timeout_s`.
+    """
+    for page in store.digests(model, generation):
+        found = store.get_many(model, generation, page, timeout_s)
+        if LATE in found:
+            raise ArchiveUnavailable(f"a page of {len(page)} records did not come in {timeout_s} s")
+        yield [
+            (digest, record)
+            for digest, record in zip(page, found, strict=True)
+            if isinstance(record, bytes)
+        ]

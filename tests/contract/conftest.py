@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from embark.queue.kafka import KafkaQueue
 from embark.queue.sqlite import SqliteQueue
 from embark.settings import Settings
 from embark.store.base import Store
-from embark.store.cassandra import CassandraStore, Claims, Connection
+from embark.store.cassandra import CassandraLedger, CassandraStore, Claims, Connection
+from embark.store.ledger import Ledger
 from embark.store.lmdb import LmdbStore
+from embark.store.lmdb_ledger import LmdbLedger
 from tests.support.clock import Clock
 from tests.support.cluster import applied, configuration, unique
 
@@ -30,17 +33,45 @@ def shared(addresses: Addresses) -> Settings:
     return applied(configuration(addresses, queue__kafka__prefix=unique("t"))).settings
 
 
+@dataclass(frozen=True)
+class Opened:
+    """One implementation of store and ledger.
+
+    Attributes:
+        passes: lets seconds pass, as the ledger sees it.
+    """
+
+    store: Store
+    ledger: Ledger
+    passes: Callable[[float], None]
+
+
 @pytest.fixture(params=["lmdb", pytest.param("cassandra", marks=ON_SERVERS)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    opened: Store
+def opened(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Opened]:
     if request.param == "lmdb":
-        opened = LmdbStore(tmp_path / "archive", 64 * 2**20)
+        embedded = LmdbStore(tmp_path / "archive", 64 * 2**20)
+
+        def passes(seconds: float) -> None:
+            clock.now += seconds
+
+        made = Opened(embedded, LmdbLedger(embedded, clock), passes)
     else:
         connection = Connection(request.getfixturevalue("shared").archive.cassandra)
         connection.wait_settled(20)
-        opened = CassandraStore(connection)
-    yield opened
-    opened.close()
+        ledger = CassandraLedger(connection, Claims(connection, 3600))
+        made = Opened(CassandraStore(connection), ledger, time.sleep)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture
+def store(opened: Opened) -> Store:
+    return opened.store
+
+
+@pytest.fixture
+def ledger(opened: Opened) -> Ledger:
+    return opened.ledger
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from embark.errors import ArchiveUnavailable
-from embark.store.base import MISSING, Store
+from embark.store.base import MISSING, Store, scan
 from embark.store.lmdb import LmdbStore
 
 G1, G2 = "0" * 16, "1" * 16
@@ -67,6 +67,39 @@ def test_a_thousand_at_once(store: Store, model: str) -> None:
     records = {digest(number): bytes([number % 256]) * 784 for number in range(1000)}
     store.put_many(model, G1, records)
     assert store.get_many(model, G1, list(records), 5) == list(records.values())
+
+
+def test_what_is_forgotten_is_missing(store: Store, model: str) -> None:
+    store.put_many(model, G1, {digest(number): b"x" for number in range(5)})
+    store.put_many(model, G2, {digest(1): b"other"})
+    for _ in range(2):
+        store.delete_many(model, G1, [digest(1), digest(3), digest(9)])
+    asked = [digest(number) for number in range(5)]
+    assert store.get_many(model, G1, asked, 5) == [b"x", MISSING, b"x", MISSING, b"x"]
+    assert store.get_many(model, G2, [digest(1)], 5) == [b"other"]
+    store.put_many(model, G1, {digest(1): b"again"})
+    assert store.get_many(model, G1, [digest(1)], 5) == [b"again"]
+
+
+def test_a_scan_finds_every_record_once(store: Store, model: str) -> None:
+    records = {digest(number): b"%d" % number for number in range(2500)}
+    store.put_many(model, G1, records)
+    store.put_many(model, G2, {digest(5000): b"of another generation"})
+    store.put_many(f"{model}.x", G1, {digest(5001): b"of another model"})
+    found = [pair for page in scan(store, model, G1, 10) for pair in page]
+    assert len(found) == len(records)
+    assert dict(found) == records
+    assert list(scan(store, f"{model}y", G1, 10)) == []
+
+
+def test_a_scan_survives_what_is_written_and_forgotten_meanwhile(store: Store, model: str) -> None:
+    store.put_many(model, G1, {digest(2 * number): b"x" for number in range(1500)})
+    seen: list[bytes] = []
+    for number, page in enumerate(store.digests(model, G1)):
+        seen += page
+        store.delete_many(model, G1, [page[0]])
+        store.put_many(model, G1, {digest(2 * number + 1): b"y"})
+    assert {digest(2 * number) for number in range(1500)} <= set(seen)
 
 
 def test_a_closed_store_says_so(store: Store, model: str) -> None:

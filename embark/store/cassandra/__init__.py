@@ -1,10 +1,13 @@
-"""The archive in Cassandra: `store` reads and writes records, `claims` large inputs.
+"""The archive in Cassandra: `store` reads and writes records.
+
+`claims` keeps large inputs, `ledger` what is known of inputs and generations.
 
 `session` connects and heals, `ring` knows which replica has a key, `schema` makes the tables.
 """
 
 from embark.store.cassandra.claims import Claims
+from embark.store.cassandra.ledger import CassandraLedger
 from embark.store.cassandra.session import Connection
 from embark.store.cassandra.store import CassandraStore
 
-__all__ = ["CassandraStore", "Claims", "Connection"]
+__all__ = ["CassandraLedger", "CassandraStore", "Claims", "Connection"]

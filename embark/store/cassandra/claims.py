@@ -17,7 +17,7 @@ from embark.store.cassandra.driver import DRIVER_ERRORS, QUORUM, describe
 from embark.store.cassandra.session import DELETE_CLAIM, INSERT_CLAIM, SELECT_CLAIM, Connection
 
 ID_BYTES: Final = 16
-_PART_BYTES = 256 * 1024
+PART_BYTES = 256 * 1024
 _PARTS_AT_ONCE = 8
 
 
@@ -33,16 +33,22 @@ class Claims:
         self._connection = connection
         self._lasts_s: Final = int(lasts_s)
 
-    def put(self, data: bytes) -> bytes:
+    def put(self, data: bytes, claim: bytes | None = None, lasts_s: int | None = None) -> bytes:
         """Keep `data` and return its claim, 16 bytes; durable when this returns.
+
+        Args:
+            data: what to keep.
+            claim: the claim it shall have; a new one if None.
+            lasts_s: after how many seconds it ends by itself, 0 for never; as for all, if None.
 
         Raises:
             ArchiveUnavailable: it cannot be kept now.
         """
-        claim = os.urandom(ID_BYTES)
+        claim = claim or os.urandom(ID_BYTES)
+        lasts_s = self._lasts_s if lasts_s is None else lasts_s
         rows = [
-            (claim, part, data[start : start + _PART_BYTES], self._lasts_s)
-            for part, start in enumerate(range(0, len(data), _PART_BYTES))
+            (claim, part, data[start : start + PART_BYTES], lasts_s)
+            for part, start in enumerate(range(0, len(data), PART_BYTES))
         ]
         self._run(INSERT_CLAIM, rows)
         return claim
@@ -87,4 +93,4 @@ class Claims:
 
 
 def _parts(size: int) -> range:
-    return range(-(-size // _PART_BYTES))
+    return range(-(-size // PART_BYTES))

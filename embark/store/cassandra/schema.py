@@ -46,6 +46,21 @@ MIGRATIONS: Final[tuple[tuple[str, str], ...]] = (
         AND gc_grace_seconds = 86400
         """,
     ),
+    (
+        "ledger",
+        """
+        CREATE TABLE IF NOT EXISTS {0}.ledger (
+            model text,
+            kind text,
+            bucket int,
+            id blob,
+            value blob,
+            size int,
+            PRIMARY KEY ((model, kind, bucket), id)
+        ) WITH comment = 'Where inputs came from, how often they are asked, what is live.'
+        AND compaction = {{'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'T4'}}
+        """,
+    ),
 )
 """Name and statement of each step, in order; {0} is the keyspace.
 

@@ -30,13 +30,36 @@ from embark.store.cassandra.driver import (
 SELECT_RECORDS = (
     "SELECT digest, record FROM {0}.embedding WHERE model = ? AND generation = ? AND digest IN ?"
 )
+SELECT_KEYS = "SELECT model, generation, digest FROM {0}.embedding"
+DELETE_RECORD = "DELETE FROM {0}.embedding WHERE model = ? AND generation = ? AND digest = ?"
 INSERT_RECORD = "INSERT INTO {0}.embedding (model, generation, digest, record) VALUES (?, ?, ?, ?)"
 SELECT_CLAIM = "SELECT part, data FROM {0}.claim WHERE id = ? AND part IN ?"
 INSERT_CLAIM = "INSERT INTO {0}.claim (id, part, data) VALUES (?, ?, ?) USING TTL ?"
 DELETE_CLAIM = "DELETE FROM {0}.claim WHERE id = ? AND part IN ?"
+SELECT_LEDGER = (
+    "SELECT value, size FROM {0}.ledger WHERE model = ? AND kind = ? AND bucket = ? AND id = ?"
+)
+SELECT_LEDGER_IDS = "SELECT id FROM {0}.ledger WHERE model = ? AND kind = ? AND bucket = ?"
+INSERT_LEDGER = (
+    "INSERT INTO {0}.ledger (model, kind, bucket, id, value, size) VALUES (?, ?, ?, ?, ?, ?)"
+    " USING TTL ?"
+)
+DELETE_LEDGER = "DELETE FROM {0}.ledger WHERE model = ? AND kind = ? AND bucket = ? AND id = ?"
 """Statements, by which `Prepared.statements` has them; {0} is the keyspace."""
 
-_STATEMENTS = (SELECT_RECORDS, INSERT_RECORD, SELECT_CLAIM, INSERT_CLAIM, DELETE_CLAIM)
+_STATEMENTS = (
+    SELECT_RECORDS,
+    SELECT_KEYS,
+    INSERT_RECORD,
+    DELETE_RECORD,
+    SELECT_CLAIM,
+    INSERT_CLAIM,
+    DELETE_CLAIM,
+    SELECT_LEDGER,
+    SELECT_LEDGER_IDS,
+    INSERT_LEDGER,
+    DELETE_LEDGER,
+)
 _PROBE = "SELECT digest FROM {0}.embedding LIMIT 1"
 
 _PROBE_SECONDS = 1.0

@@ -19,7 +19,16 @@ from embark.errors import ArchiveUnavailable
 from embark.store.base import LATE, MISSING, Found
 from embark.store.cassandra.driver import DRIVER_ERRORS, ONE, QUORUM, describe
 from embark.store.cassandra.ring import Ring, partition_key
-from embark.store.cassandra.session import INSERT_RECORD, SELECT_RECORDS, Connection, Prepared
+from embark.store.cassandra.session import (
+    DELETE_RECORD,
+    INSERT_RECORD,
+    SELECT_KEYS,
+    SELECT_RECORDS,
+    Connection,
+    Prepared,
+)
+
+_PAGE = 500
 
 
 class CassandraStore:
@@ -62,20 +71,30 @@ class CassandraStore:
 
     def put_many(self, model: str, generation: str, records: Mapping[bytes, bytes]) -> None:
         """See `Store.put_many`."""
-        prepared = self._connection.use()
         rows = [(model, generation, digest, record) for digest, record in records.items()]
+        self._write(INSERT_RECORD, rows)
+
+    def delete_many(self, model: str, generation: str, digests: Sequence[bytes]) -> None:
+        """See `Store.delete_many`."""
+        self._write(DELETE_RECORD, [(model, generation, digest) for digest in digests])
+
+    def digests(self, model: str, generation: str) -> Iterator[list[bytes]]:
+        """See `Store.digests`. Reads the keys of the whole table, which has no order by model."""
+        prepared = self._connection.use()
+        page: list[bytes] = []
         try:
-            execute_concurrent_with_args(
-                prepared.session,
-                prepared.statements[INSERT_RECORD],
-                rows,
-                concurrency=self._settings.writes,
-                execution_profile=QUORUM,
-            )
+            for row in prepared.session.execute(prepared.statements[SELECT_KEYS]):
+                if row[0] == model and row[1] == generation:
+                    page.append(row[2])
+                if len(page) == _PAGE:
+                    yield page
+                    page = []
         except DRIVER_ERRORS as error:
             raise ArchiveUnavailable(
-                f"Cassandra did not take {len(rows)} records: {describe(error, self._settings)}"
+                f"Cassandra cannot be listed: {describe(error, self._settings)}"
             ) from error
+        if page:
+            yield page
 
     def check(self) -> None:
         """See `Store.check`; tells what the connection's own probe has seen."""
@@ -84,6 +103,21 @@ class CassandraStore:
     def close(self) -> None:
         """See `Store.close`."""
         self._connection.close()
+
+    def _write(self, text: str, rows: Sequence[tuple[object, ...]]) -> None:
+        prepared = self._connection.use()
+        try:
+            execute_concurrent_with_args(
+                prepared.session,
+                prepared.statements[text],
+                rows,
+                concurrency=self._settings.writes,
+                execution_profile=QUORUM,
+            )
+        except DRIVER_ERRORS as error:
+            raise ArchiveUnavailable(
+                f"Cassandra did not take {len(rows)} records: {describe(error, self._settings)}"
+            ) from error
 
     def _chunks(
         self, prepared: Prepared, model: str, generation: str, digests: Sequence[bytes]
