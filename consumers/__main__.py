@@ -11,10 +11,9 @@ from types import FrameType
 from consumers.status import StatusServer
 from consumers.worker import Worker
 from embark import config, log
-from embark.archive import Archive
 from embark.backends import open_backends
 from embark.errors import EmbArkError
-from embark.models import load_catalogue
+from embark.following import Following
 from embark.retina import Retina
 
 
@@ -30,15 +29,23 @@ def main() -> int:
     try:
         settings = config.load().settings
         log.configure(level=settings.log.level, form=settings.log.format, process="consumer")
-        catalogue = load_catalogue(settings.retina.model_repository)
         with ExitStack() as opened:
             backends = opened.enter_context(closing(open_backends(settings)))
             opened.enter_context(closing(StatusServer(settings.consumer, backends)))
             retina = opened.enter_context(
                 closing(Retina(settings.retina.url, settings.retina.timeout_seconds))
             )
-            worker = Worker(catalogue, Archive(backends.store), backends.queue, retina, settings)
-            log.logger(__name__).info("consuming", models=list(catalogue))
+            following = opened.enter_context(
+                closing(
+                    Following(
+                        settings.retina.model_repository,
+                        backends.ledger,
+                        settings.retina.follow_seconds,
+                    )
+                )
+            )
+            worker = Worker(following, backends, retina, settings)
+            log.logger(__name__).info("consuming", models=list(following.current))
             worker.run(stop)
     except EmbArkError as error:
         print(f"consumer: {error.message}", file=sys.stderr)

@@ -18,14 +18,16 @@ from consumers.backoff import delay_s
 from consumers.flights import Flights
 from consumers.in_flight import InFlight
 from embark.archive import Archive, now_ms
+from embark.backends import Backends
 from embark.codec import Failure, encode_embedding, encode_failure
 from embark.errors import ArchiveUnavailable, InputFailure, PermanentFailure, QueueUnavailable
 from embark.keys import Key
 from embark.log import logger
 from embark.metrics import AGE_AT_ARCHIVE, ARCHIVE_ERRORS, CONSUMED, DEAD_LETTERS, FAILURES
 from embark.models import Model
-from embark.queue.base import Delivery, Queue
+from embark.queue.base import Delivery
 from embark.settings import Settings
+from embark.sources import NOTHING_SAID, Source, Sources, Validators
 
 _TROUBLE_SECONDS = 2.0
 
@@ -36,8 +38,7 @@ class Deliverer:
     """Ends deliveries. Safe for many threads; never raises for an archive or queue that is down.
 
     Args:
-        archive: where records go.
-        queue: where deliveries came from.
+        backends: where records go, and deliveries came from.
         in_flight: told when a delivery is over.
         flights: who follows whom.
         settings: retry delays, attempts, and how long failures are remembered.
@@ -47,8 +48,7 @@ class Deliverer:
 
     def __init__(
         self,
-        archive: Archive,
-        queue: Queue,
+        backends: Backends,
         in_flight: InFlight,
         flights: Flights,
         settings: Settings,
@@ -56,8 +56,9 @@ class Deliverer:
         clock_ms: Callable[[], int] = now_ms,
         rng: random.Random | None = None,
     ) -> None:
-        self._archive = archive
-        self._queue = queue
+        self._archive = Archive(backends.store)
+        self._sources = Sources(backends.ledger, settings.archive.sources)
+        self._queue = backends.queue
         self._in_flight = in_flight
         self._flights = flights
         self._settings = settings
@@ -70,6 +71,10 @@ class Deliverer:
         for delivery in deliveries:
             self._ack(self._flights.land(delivery), "joined")
 
+    def retired(self, deliveries: Sequence[Delivery]) -> None:
+        """End deliveries of a generation that is no longer served."""
+        self._ack(deliveries, "retired")
+
     def embedded(
         self,
         model: Model,
@@ -77,6 +82,7 @@ class Deliverer:
         vectors: npt.NDArray[np.floating[Any]],
         *,
         outcome: str = "embedded",
+        validators: Validators = NOTHING_SAID,
     ) -> None:
         """Write vectors, shape (len(deliveries), dimension), and acknowledge their deliveries.
 
@@ -85,6 +91,7 @@ class Deliverer:
             deliveries: what asked for them; each is written under every key that it leads.
             vectors: float32, or as the archive stores them.
             outcome: as what the deliveries are counted.
+            validators: what the server said of an image by URL.
         """
         records: dict[bytes, bytes] = {}
         written: list[tuple[Delivery, npt.NDArray[np.floating[Any]]]] = []
@@ -96,7 +103,7 @@ class Deliverer:
             except PermanentFailure as failure:
                 self.failed(model, delivery, failure)
         ended = [delivery for delivery, _ in written]
-        if not self._finish(model, records, ended, outcome):
+        if not self._finish(model, records, ended, outcome, validators):
             return
         for delivery, vector in written:
             followers = self._flights.land(delivery)
@@ -130,9 +137,19 @@ class Deliverer:
         records: Mapping[bytes, bytes],
         deliveries: Sequence[Delivery],
         outcome: str,
+        validators: Validators = NOTHING_SAID,
     ) -> bool:
-        """Write records, then acknowledge deliveries; returns whether they are written."""
-        if not deliveries or not self._write(model, records, deliveries):
+        """Write records, then acknowledge deliveries; returns whether they are written.
+
+        Sources come first: a vector whose source is lost could never be computed anew.
+        """
+        sources = {
+            one.request.key.digest: Source(
+                one.request.item.kind, one.request.item.payload, validators
+            )
+            for one in deliveries
+        }
+        if not deliveries or not self._write(model, records, deliveries, sources):
             return False
         self._observe_age(deliveries)
         self._ack(deliveries, outcome)
@@ -187,9 +204,15 @@ class Deliverer:
         return {key.digest: encode_failure(key, failure)}
 
     def _write(
-        self, model: Model, records: Mapping[bytes, bytes], deliveries: Sequence[Delivery]
+        self,
+        model: Model,
+        records: Mapping[bytes, bytes],
+        deliveries: Sequence[Delivery],
+        sources: Mapping[bytes, Source] | None = None,
     ) -> bool:
         try:
+            if sources:
+                self._sources.remember(model.name, sources)
             self._archive.put_many(model, records)
         except ArchiveUnavailable as error:
             ARCHIVE_ERRORS.labels(operation="write").inc()

@@ -7,22 +7,19 @@ request that failed before travels alone, so that it cannot take others with it 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
-from urllib.parse import urlsplit
-
-import numpy as np
 
 from consumers.deliver import Deliverer
-from consumers.fetch_pool import FetchPool
 from consumers.flights import Flights
 from consumers.gate import Gate
+from consumers.image_urls import ImageUrls
 from consumers.in_flight import InFlight
-from consumers.inputs.fetch import Fetcher
 from consumers.inputs.image import inspect
-from embark.archive import LATE, Answer, Archive
+from embark.archive import LATE, Answer, Archive, now_ms
+from embark.backends import Backends
 from embark.codec import Embedding, Failure
 from embark.errors import (
     ArchiveUnavailable,
@@ -32,14 +29,15 @@ from embark.errors import (
     RetinaUnavailable,
     TemporaryFailure,
 )
-from embark.inputs import InputKind, image_input
-from embark.keys import Key, digest
+from embark.following import Following
+from embark.inputs import InputKind
 from embark.log import Seldom, logger
 from embark.metrics import ARCHIVE_ERRORS
-from embark.models import Catalogue, Model
-from embark.queue.base import Delivery, Lane, Queue
-from embark.retina import Retina
+from embark.models import Model
+from embark.queue.base import Delivery, Lane
+from embark.retina import NOT_LOADED, Retina
 from embark.settings import Settings
+from embark.sources import NOTHING_SAID, Validators
 
 _POLL_SECONDS = 0.02
 _TROUBLE_SECONDS = 1.0
@@ -53,33 +51,35 @@ class Worker:
     """One consumer process.
 
     Args:
-        catalogue: the models.
-        archive: where vectors go.
-        queue: where requests come from.
+        following: the models, as they are now.
+        backends: where vectors go and requests come from.
         retina: who computes.
         settings: all bounds.
     """
 
     def __init__(
         self,
-        catalogue: Catalogue,
-        archive: Archive,
-        queue: Queue,
+        following: Following,
+        backends: Backends,
         retina: Retina,
         settings: Settings,
     ) -> None:
-        self._catalogue: Final = catalogue
-        self._archive: Final = archive
-        self._queue: Final = queue
+        self._following: Final = following
+        self._archive: Final = Archive(backends.store)
+        self._queue: Final = backends.queue
         self._retina: Final = retina
         self._settings: Final = settings
-        self._in_flight: Final = InFlight(queue, settings.consumer, settings.queue.lease_seconds)
+        self._in_flight: Final = InFlight(
+            backends.queue, settings.consumer, settings.queue.lease_seconds
+        )
         self._flights: Final = Flights()
-        self._deliverer: Final = Deliverer(archive, queue, self._in_flight, self._flights, settings)
+        self._deliverer: Final = Deliverer(backends, self._in_flight, self._flights, settings)
         self._gate: Final = Gate(retina)
         self._seldom = Seldom()
-        self._fetcher: Final = Fetcher(settings.consumer.fetch, settings.inputs)
-        self._fetches: Final = FetchPool(settings.consumer.fetch)
+        self._urls: Final = ImageUrls(
+            backends, self._flights, self._deliverer, settings, embed=self._embed_image
+        )
+        self._refresh_ms: Final = settings.inputs.refresh_url_seconds * 1000
         self._inferences: Final = {
             lane: ThreadPoolExecutor(settings.consumer.inferences, f"embed-{lane.value}")
             for lane in Lane
@@ -106,28 +106,47 @@ class Worker:
             return 0
         deliveries = self._queue.take(lane, most, most_bytes)
         self._in_flight.add(deliveries)
-        by_model: dict[str, list[Delivery]] = {}
+        by_model: dict[tuple[str, str], list[Delivery]] = {}
         for delivery in deliveries:
-            by_model.setdefault(delivery.request.key.model, []).append(delivery)
-        for name, group in by_model.items():
-            self._guarded(None, group, partial(self._start, name, group))
+            key = delivery.request.key
+            by_model.setdefault((key.model, key.generation), []).append(delivery)
+        for (name, generation), group in by_model.items():
+            self._guarded(None, group, partial(self._start, name, generation, group))
         return len(deliveries)
 
-    def _start(self, name: str, deliveries: Sequence[Delivery]) -> None:
-        model = dict(self._catalogue).get(name)
-        live, stale = _split(
-            deliveries, lambda one: model and one.request.key.generation == model.generation
-        )
-        for delivery in stale:
-            reason = f"no exported model serves {delivery.request.key}"
-            failure = TemporaryFailure(reason, code="unknown_generation")
-            self._deliverer.failed(None, delivery, failure)
-        leading = [one for one in live if self._flights.lead(one, one.request.key)]
-        if model is not None and leading:
-            self._prepare(model, self._unknown(model, leading))
+    def _start(self, name: str, generation: str, deliveries: Sequence[Delivery]) -> None:
+        model = self._following.current.served(name, generation)
+        if model is not None:
+            leading = [one for one in deliveries if self._flights.lead(one, one.request.key)]
+            if leading:
+                self._prepare(model, leading)
+        elif self._following.is_retired(name, generation):
+            self._deliverer.retired(deliveries)
+        else:
+            for delivery in deliveries:
+                reason = f"no exported model serves {delivery.request.key}"
+                failure = TemporaryFailure(reason, code="unknown_generation")
+                self._deliverer.failed(None, delivery, failure)
 
-    def _unknown(self, model: Model, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Return the deliveries whose records the archive lacks; end the others."""
+    def _prepare(self, model: Model, deliveries: Sequence[Delivery]) -> None:
+        records = self._records(model, deliveries)
+        known, unknown = _split(
+            (one for one in deliveries if one.request.key.digest in records),
+            lambda one: _ends(records[one.request.key.digest], one, self._oldest_ms()),
+        )
+        self._deliverer.known(known)
+        urls, rest = _split(unknown, lambda one: one.request.item.kind is InputKind.IMAGE_URL)
+        refused = [
+            one for one in urls if not self._submit_url(model, one, records[one.request.key.digest])
+        ]
+        self._deliverer.deferred(refused, _TROUBLE_SECONDS)
+        largest = min(self._settings.consumer.text_batch, model.facts.max_batch_size)
+        for batch in _batches(rest, largest):
+            pool = self._inferences[batch[0].request.lane]
+            pool.submit(self._guarded, model, batch, partial(self._embed, model, batch))
+
+    def _records(self, model: Model, deliveries: Sequence[Delivery]) -> dict[bytes, Answer]:
+        """Return what the archive holds, by digest; deliveries of which it cannot say wait."""
         digests = [delivery.request.key.digest for delivery in deliveries]
         try:
             found = self._archive.get_many(model, digests, _ARCHIVE_SECONDS)
@@ -135,57 +154,35 @@ class Worker:
             ARCHIVE_ERRORS.labels(operation="read").inc()
             if self._seldom.due():
                 _log.error("archive_unavailable", items=len(digests), reason=error.message)
-            self._deliverer.deferred(deliveries, _TROUBLE_SECONDS)
-            return []
-        records = dict(zip(digests, found, strict=True))
-        late, seen = _split(deliveries, lambda one: records[one.request.key.digest] is LATE)
-        known, unknown = _split(seen, lambda one: _ends(records[one.request.key.digest], one))
-        if late:
-            self._deliverer.deferred(late, _TROUBLE_SECONDS)
-        if known:
-            self._deliverer.known(known)
-        return unknown
+            found = [LATE] * len(digests)
+        records = {one: record for one, record in zip(digests, found, strict=True)}
+        late = [one for one in deliveries if records[one.request.key.digest] is LATE]
+        self._deliverer.deferred(late, _TROUBLE_SECONDS)
+        return {name: record for name, record in records.items() if record is not LATE}
 
-    def _prepare(self, model: Model, deliveries: Sequence[Delivery]) -> None:
-        urls, rest = _split(deliveries, lambda one: one.request.item.kind is InputKind.IMAGE_URL)
-        refused = [delivery for delivery in urls if not self._submit_fetch(model, delivery)]
-        if refused:
-            self._deliverer.deferred(refused, _TROUBLE_SECONDS)
-        largest = min(self._settings.consumer.text_batch, model.facts.max_batch_size)
-        for batch in _batches(rest, largest):
-            pool = self._inferences[batch[0].request.lane]
-            pool.submit(self._guarded, model, batch, partial(self._embed, model, batch))
+    def _oldest_ms(self) -> float:
+        """Vectors of image URLs written before this are to be checked, milliseconds since 1970."""
+        return now_ms() - self._refresh_ms if self._refresh_ms else 0
 
-    def _submit_fetch(self, model: Model, delivery: Delivery) -> bool:
-        url = delivery.request.item.payload.decode("ascii")
-
-        def fetch() -> None:
-            image = self._fetcher.fetch(url)
-            if self._is_first(model, delivery, image):
-                self._embed_payloads(model, [delivery], [image])
-
-        host = urlsplit(url).netloc
-        return self._fetches.submit(host, lambda: self._guarded(model, [delivery], fetch))
-
-    def _is_first(self, model: Model, delivery: Delivery, image: bytes) -> bool:
-        """Whether a fetched image must be embedded: no other request has, or is about to."""
-        content = Key(model.name, model.generation, digest(image_input(image)))
-        if not self._flights.lead(delivery, content):
-            return False  # it ends with the one it follows
-        try:
-            (found,) = self._archive.get_many(model, [content.digest], _ARCHIVE_SECONDS)
-        except ArchiveUnavailable:
-            return True  # one inference too many does no harm
-        if not isinstance(found, Embedding):
-            return True
-        self._deliverer.embedded(model, [delivery], found.vector[np.newaxis], outcome="known")
-        return False
+    def _submit_url(self, model: Model, delivery: Delivery, record: Answer) -> bool:
+        aged = record if isinstance(record, Embedding) else None
+        guard = partial(self._guarded, model, [delivery])
+        return self._urls.submit(model, delivery, aged, guard)
 
     def _embed(self, model: Model, batch: Sequence[Delivery]) -> None:
         self._embed_payloads(model, batch, [one.request.item.payload for one in batch])
 
+    def _embed_image(
+        self, model: Model, delivery: Delivery, image: bytes, validators: Validators
+    ) -> None:
+        self._embed_payloads(model, [delivery], [image], validators)
+
     def _embed_payloads(
-        self, model: Model, batch: Sequence[Delivery], payloads: Sequence[bytes]
+        self,
+        model: Model,
+        batch: Sequence[Delivery],
+        payloads: Sequence[bytes],
+        validators: Validators = NOTHING_SAID,
     ) -> None:
         """Have Retina embed a batch of one lane, and deliver."""
         if batch[0].request.item.kind is not InputKind.TEXT:
@@ -201,13 +198,14 @@ class Worker:
                 self._guarded(model, [delivery], partial(self._embed, model, [delivery]))
         except RetinaUnavailable as error:
             _log.warning("retina_unavailable", items=len(batch), reason=error.message)
-            self._gate.suspect()
+            if error.code != NOT_LOADED:  # others are served meanwhile
+                self._gate.suspect()
             self._deliverer.deferred(batch, _TROUBLE_SECONDS)
         except TemporaryFailure:
             self._gate.suspect()
             raise
         else:
-            self._deliverer.embedded(model, batch, vectors)
+            self._deliverer.embedded(model, batch, vectors, validators=validators)
 
     def _guarded(
         self, model: Model | None, deliveries: Sequence[Delivery], task: Callable[[], None]
@@ -234,23 +232,26 @@ class Worker:
         self._gate.close()
         for pool in self._inferences.values():
             pool.shutdown(cancel_futures=True)
-        self._fetches.close()
+        self._urls.close()
         self._in_flight.close()
 
 
-def _ends(record: Answer, delivery: Delivery) -> bool:
+def _ends(record: Answer, delivery: Delivery, oldest_ms: float) -> bool:
     """Whether a record in the archive ends a delivery.
 
     A failure does if it came after the request was queued: one that is queued again, as a dead
-    letter is, shall be tried again.
+    letter is, shall be tried again. A vector does, but for one of an image URL that is too old.
     """
     if isinstance(record, Failure):
         return record.written_ms >= delivery.queued_at * 1000
-    return isinstance(record, Embedding)
+    if not isinstance(record, Embedding):
+        return False
+    is_url = delivery.request.item.kind is InputKind.IMAGE_URL
+    return not is_url or record.written_ms >= oldest_ms
 
 
 def _split(
-    deliveries: Sequence[Delivery], condition: Callable[[Delivery], object]
+    deliveries: Iterable[Delivery], condition: Callable[[Delivery], object]
 ) -> tuple[list[Delivery], list[Delivery]]:
     """Return the deliveries for which `condition` holds, and the others."""
     chosen: list[Delivery] = []

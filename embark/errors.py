@@ -3,6 +3,7 @@
     EmbArkError
     ├── ConfigurationError          a setting, a file or the installation is wrong
     ├── BadRequest                  the caller sent something that cannot be served (HTTP 4xx)
+    │   ├── Unauthorized
     │   ├── NotFound
     │   └── PayloadTooLarge
     ├── Unavailable                 a part cannot be reached now; worth trying again (HTTP 503)
@@ -56,6 +57,13 @@ class BadRequest(EmbArkError):
     def __init__(self, message: str, *, code: str | None = None, index: int | None = None) -> None:
         super().__init__(message, code=code)
         self.index = index
+
+
+class Unauthorized(BadRequest):
+    """The caller has not said who it is, or may not do this."""
+
+    code = "unauthorized"
+    http_status = HTTPStatus.UNAUTHORIZED
 
 
 class NotFound(BadRequest):

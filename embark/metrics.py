@@ -84,11 +84,17 @@ QUEUE_OLDEST = Gauge(
     ["lane"],
     multiprocess_mode="livemostrecent",
 )
+LIVE_GENERATION = Gauge(
+    "embark_live_generation",
+    "1 for the generation that lookups of a model are answered with, by model and generation.",
+    ["model", "generation"],
+    multiprocess_mode="livemin",
+)
 CONSUMED = Counter(
     "embark_consumed_total",
     "Requests that consumers finished with, by model and outcome: embedded; joined (another "
-    "request's inference served it too); known (in the archive already); failed; retried; "
-    "deferred; dead.",
+    "request's inference served it too); known (in the archive already); retired (of a "
+    "generation that is no longer served); failed; retried; deferred; dead.",
     ["model", "outcome"],
 )
 DEAD_LETTERS = Counter(
@@ -100,6 +106,11 @@ FETCHES = Histogram(
     "Time to fetch an image by URL, by outcome (ok or the reason).",
     ["outcome"],
     buckets=_LATENCY_SECONDS,
+)
+REFRESHES = Counter(
+    "embark_refreshes_total",
+    "Image URLs checked because their vector was old, by outcome: unchanged, fetched, failed.",
+    ["outcome"],
 )
 INFERENCE = Histogram(
     "embark_inference_seconds",

@@ -1,13 +1,14 @@
 """The catalogue: what is known about each model, stated once by `embark export`, read by all.
 
 Facts live in `<repository>/<model>/<version>/embark.json`, beside the files that Triton serves;
-they never change once written. The live version of a model is its highest. Not for building
-models (`export`) and not for calling them (`embark.retina`).
+they never change once written. Several generations of a model may be there at once; which one is
+live is said by `embark.generations`, and without a word the one that was exported first is. Not for
+building models (`export`) and not for calling them (`embark.retina`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class ModelFacts(BaseModel):
         generation: 16 hexadecimal characters; digest of weights, preprocessing and dtype.
         version: Triton version number that serves this generation.
         max_batch_size: most items in one inference request.
+        precision: arithmetic of the compiled encoder: `fp32`, `fp16` or `int8`.
         weights: where the weights come from, in words for people.
         recipe: digest of what went into the export, to tell whether it is out of date.
     """
@@ -49,6 +51,7 @@ class ModelFacts(BaseModel):
     generation: str = Field(pattern=r"^[0-9a-f]{16}$")
     version: int = Field(ge=1)
     max_batch_size: int = Field(ge=1)
+    precision: str = Field("fp32", pattern=r"^(fp32|fp16|int8)$")
     weights: str
     recipe: str
 
@@ -77,13 +80,22 @@ class Model:
 
 
 class Catalogue(Mapping[str, Model]):
-    """The live generation of every model, by name."""
+    """The live generation of every model, by name, and the generations beside it.
 
-    def __init__(self, models: Mapping[str, Model]) -> None:
-        self._models = dict(sorted(models.items()))
+    Never changes: one catalogue is one view of all models, for as long as a request takes.
+
+    Args:
+        live: by name.
+        others: generations that are served and not live.
+    """
+
+    def __init__(self, live: Mapping[str, Model], others: Iterable[Model] = ()) -> None:
+        self._models = dict(sorted(live.items()))
+        served = (*self._models.values(), *others)
+        self._served = {(model.name, model.generation): model for model in served}
 
     def __getitem__(self, name: str) -> Model:
-        """Return a model.
+        """Return the live generation of a model.
 
         Raises:
             NotFound: no model has this name; the message lists those that exist.
@@ -105,25 +117,57 @@ class Catalogue(Mapping[str, Model]):
     def __len__(self) -> int:
         return len(self._models)
 
+    def served(self, name: str, generation: str) -> Model | None:
+        """Return one generation, live or not, None if it is not served."""
+        return self._served.get((name, generation))
 
-def load_catalogue(repository: Path) -> Catalogue:
-    """Read the live generation of every exported model below `repository`.
+    def generations(self, name: str) -> list[Model]:
+        """Return every served generation of a model, in the order of their versions.
+
+        Raises:
+            NotFound: no model has this name.
+        """
+        name = self[name].name
+        found = (model for model in self._served.values() if model.name == name)
+        return sorted(found, key=lambda model: model.facts.version)
+
+
+Exported = Mapping[str, Sequence[Model]]
+"""The generations of each model that are in a repository, those exported first in front."""
+
+
+def load_exported(repository: Path) -> Exported:
+    """Read every exported generation below `repository`, each from its highest version.
 
     Raises:
         ConfigurationError: the folder is missing, holds no exported model, or facts are invalid.
     """
-    models = {}
+    models: dict[str, list[Model]] = {}
     folders = sorted(repository.iterdir()) if repository.is_dir() else []
     for folder in folders:
-        versions = exported_versions(folder)
-        if versions:
-            model = _load_model(folder / str(max(versions)))
-            models[model.name] = model
+        # A generation keeps the place of its first version and is served by its last one.
+        generations: dict[str, Model] = {}
+        for version in exported_versions(folder):
+            model = _load_model(folder / str(version))
+            generations[model.generation] = model
+        if generations:
+            models[folder.name] = list(generations.values())
     if not models:
         raise ConfigurationError(
             f"no exported model in {repository}; run `embark export --all --output {repository}`"
         )
-    return Catalogue(models)
+    return models
+
+
+def load_catalogue(repository: Path) -> Catalogue:
+    """Read a repository of which no generation was ever promoted or retired.
+
+    Raises:
+        ConfigurationError: see `load_exported`.
+    """
+    exported = load_exported(repository)
+    live = {name: models[0] for name, models in exported.items()}
+    return Catalogue(live, (model for models in exported.values() for model in models[1:]))
 
 
 def exported_versions(folder: Path) -> list[int]:

@@ -26,6 +26,9 @@ _OUTPUTS = ("EMBEDDING", "GENERATION")
 _PRIORITY = {Lane.INTERACTIVE: 1, Lane.BULK: 2}
 _PROBE_SECONDS = 2.0
 
+NOT_LOADED = "not_loaded"
+"""Code of the error when Triton serves, but not this version; it may be loading it."""
+
 
 class Retina:
     """A connection to Triton, safe for many threads.
@@ -51,6 +54,16 @@ class Retina:
         except InferenceServerException:
             return False
 
+    def serves(self, model: Model) -> bool:
+        """Whether Triton answers, with this generation loaded."""
+        version = str(model.facts.version)
+        try:
+            return bool(
+                self._client.is_model_ready(model.name, version, client_timeout=_PROBE_SECONDS)
+            )
+        except InferenceServerException:
+            return False
+
     def embed(self, model: Model, payloads: Sequence[bytes], lane: Lane) -> npt.NDArray[np.float32]:
         """Return the vectors of a batch, shape (len(payloads), dimension), float32.
 
@@ -62,8 +75,8 @@ class Retina:
         Raises:
             PermanentFailure: Triton refuses an input of the batch for what it is.
             TemporaryFailure: the request was lost, ran out of time or failed inside Triton.
-            RetinaUnavailable: Triton is there and took no work: its queue is full, or it serves
-                another generation.
+            RetinaUnavailable: Triton is there and took no work: its queue is full, or it does not
+                serve this generation.
         """
         outcome = "unavailable"
         with INFERENCE.time() as timer:  # the labels are known when the call has ended
@@ -110,6 +123,8 @@ class Retina:
                 return PermanentFailure(reason, code=code)
         if status == str(grpc.StatusCode.DEADLINE_EXCEEDED):
             return TemporaryFailure("inference ran out of time", code="inference_timeout")
+        if message.startswith("Request for unknown model"):
+            return RetinaUnavailable(f"Retina has not loaded it: {message}", code=NOT_LOADED)
         # An input that kills Triton must be counted against that input; a full queue must not.
         if status == str(grpc.StatusCode.UNAVAILABLE) and self.ready():
             return RetinaUnavailable(f"Retina is busy: {message}", code="retina_busy")

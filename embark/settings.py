@@ -27,6 +27,10 @@ class GatewaySettings(_Section):
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
     processes: int = Field(2, ge=1, le=256, description="Worker processes.")
     threads: int = Field(16, ge=1, le=512, description="Threads of each worker process.")
+    admin_token: SecretStr = Field(
+        SecretStr(""),
+        description="Bearer token of the endpoints below /v1/admin; without one they are off.",
+    )
     max_body_bytes: int = Field(40 * _MIB, ge=1024, description="Largest request body.")
     max_items: int = Field(1000, ge=1, le=100_000, description="Most items in one request.")
     max_wait_ms: int = Field(30_000, ge=0, description="Longest wait_ms that a lookup may ask.")
@@ -59,6 +63,12 @@ class InputSettings(_Section):
     max_url_chars: int = Field(2048, ge=16, description="Longest image URL.")
     max_image_bytes: int = Field(25 * _MIB, ge=1, description="Largest image file.")
     max_pixels: int = Field(50_000_000, ge=1, description="Most pixels of an image.")
+    refresh_url_seconds: float = Field(
+        0,
+        ge=0,
+        description="Age from which a vector of an image URL is checked against the URL when it is"
+        " asked: only a changed image is computed again; 0 never.",
+    )
 
 
 class TlsSettings(_Section):
@@ -124,11 +134,35 @@ class CassandraSettings(_Section):
         return self
 
 
+class SourceSettings(_Section):
+    """What the archive remembers of where vectors came from, so that they can be computed again."""
+
+    texts: bool = Field(True, description="Remember texts.")
+    urls: bool = Field(True, description="Remember image URLs.")
+    images: bool = Field(
+        False, description="Remember the files of images that were sent as bytes; mind the space."
+    )
+    days: float = Field(
+        0, ge=0, description="How long, from the day the vector was computed; 0 for ever."
+    )
+
+
+class UsageSettings(_Section):
+    """How often each input is asked, sampled; filling and coverage go by it."""
+
+    window_seconds: float = Field(
+        300, ge=0, description="How often a gateway process writes its counts; 0 counts nothing."
+    )
+    days: float = Field(7, gt=0, description="How long counts are kept.")
+
+
 class ArchiveSettings(_Section):
     """Where vectors are kept."""
 
     backend: Literal["lmdb", "cassandra"] = Field("lmdb", description="Store implementation.")
     max_bytes: int = Field(64 * 2**30, ge=_MIB, description="Bound of the embedded archive's file.")
+    sources: SourceSettings = SourceSettings()
+    usage: UsageSettings = UsageSettings()
     cassandra: CassandraSettings = CassandraSettings()
 
 
@@ -211,6 +245,12 @@ class RetinaSettings(_Section):
     )
     timeout_seconds: float = Field(
         30, gt=0, description="Longest that one inference request may take, queueing included."
+    )
+    follow_seconds: float = Field(
+        1,
+        gt=0,
+        le=5,
+        description="How often gateways and consumers look for new and promoted generations.",
     )
 
 

@@ -9,29 +9,48 @@ from flask import Flask, Response, g, request
 
 from embark.archive import Archive
 from embark.backends import Backends, open_backends
+from embark.following import Following
+from embark.invalidation import Invalidation
 from embark.metrics import LOOKUP_REQUESTS
-from embark.models import Catalogue, load_catalogue
 from embark.settings import Settings
+from embark.usage import Usage
 from gateway import errors
 from gateway.items import ItemParser
 from gateway.lookup import Lookups
 from gateway.misses import Misses
-from gateway.views import health, lookup, metrics, models, prefetch
+from gateway.views import admin, health, lookup, metrics, models, prefetch
 
 
 class Gateway:
     """One process's application with everything it holds open; made after fork.
 
+    Args:
+        settings: all settings.
+        backends: closed with it.
+
     Attributes:
         app: the Flask application.
+        following: the models, as they are now.
+
+    Raises:
+        ConfigurationError: no model is exported.
     """
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, backends: Backends) -> None:
+    def __init__(self, settings: Settings, backends: Backends) -> None:
         self._backends: Final = backends
-        store, queue = backends.store, backends.queue
+        store, queue, ledger = backends.store, backends.queue, backends.ledger
+        retina = settings.retina
+        self.following: Final = Following(retina.model_repository, ledger, retina.follow_seconds)
         self._misses: Final = Misses(queue, settings.gateway)
-        lookups = Lookups(Archive(store), self._misses, settings.gateway)
-        parser = ItemParser(catalogue, settings.inputs, settings.gateway.max_items)
+        self._usage: Final = Usage(ledger, settings.archive.usage)
+        lookups = Lookups(
+            Archive(store),
+            self._misses,
+            self._usage,
+            settings.gateway,
+            settings.inputs.refresh_url_seconds,
+        )
+        parser = ItemParser(self.following, settings.inputs, settings.gateway.max_items)
         self.app: Final = Flask("embark", static_folder=None)
         self.app.config["MAX_CONTENT_LENGTH"] = settings.gateway.max_body_bytes
         errors.register(self.app)
@@ -39,7 +58,8 @@ class Gateway:
         for blueprint in (
             lookup.routes(parser, lookups, settings.gateway),
             prefetch.routes(parser, queue),
-            models.routes(catalogue),
+            models.routes(self.following),
+            admin.routes(parser, Invalidation(backends), settings.gateway.admin_token),
             health.routes(store, queue),
             metrics.routes(queue),
         ):
@@ -47,7 +67,9 @@ class Gateway:
 
     def close(self) -> None:
         """Queue what is buffered and release everything; idempotent."""
+        self.following.close()
         self._misses.close()
+        self._usage.close()
         self._backends.close()
 
 
@@ -58,8 +80,7 @@ def open_gateway(settings: Settings) -> Gateway:
         ConfigurationError: no model is exported, or a package is missing.
         Unavailable: the embedded archive or queue cannot be opened.
     """
-    catalogue = load_catalogue(settings.retina.model_repository)
-    return Gateway(settings, catalogue, open_backends(settings))
+    return Gateway(settings, open_backends(settings))
 
 
 def _measure(app: Flask) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from embark.errors import BadRequest, PayloadTooLarge
+from embark.following import Following
 from embark.inputs import Input, image_input, image_url_input, text_input
 from embark.keys import Key, digest, parse_key
 from embark.models import Catalogue, Model
@@ -47,15 +48,20 @@ class ItemParser:
     """Turns the `items` of a body into `Item`s.
 
     Args:
-        catalogue: the models.
+        following: the models, as they are when a request comes.
         limits: what an input may be.
         max_items: most items in one request.
     """
 
-    def __init__(self, catalogue: Catalogue, limits: InputSettings, max_items: int) -> None:
-        self._catalogue: Final = catalogue
+    def __init__(self, following: Following, limits: InputSettings, max_items: int) -> None:
+        self._following: Final = following
         self._limits: Final = limits
         self._max_items: Final = max_items
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The models, as they are now."""
+        return self._following.current
 
     def parse(self, body: Mapping[str, Any]) -> list[Parsed]:
         """Return each item of `body["items"]` in order, or why it cannot be served.
@@ -74,18 +80,33 @@ class ItemParser:
                 code="too_many_items",
                 index=self._max_items,
             )
-        name = body.get("model")
-        default = None if name is None else self._model(name)
-        return [self._parse_or_error(index, item, default) for index, item in enumerate(items)]
+        request = _Request(self.catalogue, self._limits, body.get("model"))
+        return [request.parse(index, item) for index, item in enumerate(items)]
 
-    def _parse_or_error(self, index: int, item: object, default: Model | None) -> Parsed:
+
+class _Request:
+    """Parses the items of one request, all against one catalogue.
+
+    Args:
+        catalogue: the models.
+        limits: what an input may be.
+        name: model of the items that name none.
+    """
+
+    def __init__(self, catalogue: Catalogue, limits: InputSettings, name: object) -> None:
+        self._catalogue: Final = catalogue
+        self._limits: Final = limits
+        self._default: Final = None if name is None else self._model(name)
+
+    def parse(self, index: int, item: object) -> Parsed:
+        """Return an item, or why it cannot be served."""
         try:
-            return self._parse_item(index, item, default)
+            return self._parse_item(index, item)
         except BadRequest as error:
             error.index = index
             return error
 
-    def _parse_item(self, index: int, item: object, default: Model | None) -> Item:
+    def _parse_item(self, index: int, item: object) -> Item:
         if isinstance(item, str):
             item = {"text": item}
         if not isinstance(item, dict):
@@ -101,7 +122,7 @@ class ItemParser:
         field, value = sent[0], item[sent[0]]
         if not isinstance(value, str):
             raise BadRequest(f"{field} must be a string", code="invalid_item")
-        model = self._model(item["model"]) if "model" in item else default
+        model = self._model(item["model"]) if "model" in item else self._default
         if field == "key":
             return self._from_key(index, value, model)
         return self._from_content(index, self._content(field, value), model)

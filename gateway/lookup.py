@@ -13,15 +13,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from embark.archive import LATE, MISSING, Answer, Archive
+from embark.archive import LATE, MISSING, Answer, Archive, now_ms
 from embark.codec import Embedding, Failure
 from embark.errors import ArchiveUnavailable
+from embark.inputs import InputKind
 from embark.keys import Key
 from embark.log import Seldom, logger
 from embark.metrics import ARCHIVE_ERRORS, ARCHIVE_READ, LATE_ITEMS, LOOKUP_BATCH, LOOKUP_ITEMS
 from embark.models import Model
 from embark.queue.base import Lane, Request
 from embark.settings import GatewaySettings
+from embark.usage import Usage
 from gateway.items import Item
 from gateway.misses import Misses
 
@@ -61,12 +63,23 @@ class Lookups:
     Args:
         archive: where vectors are.
         misses: takes what is missing.
+        usage: counts what is asked.
         settings: deadlines and bounds.
+        refresh_s: age from which a vector of an image URL is checked again; 0 for never.
     """
 
-    def __init__(self, archive: Archive, misses: Misses, settings: GatewaySettings) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        misses: Misses,
+        usage: Usage,
+        settings: GatewaySettings,
+        refresh_s: float,
+    ) -> None:
         self._archive: Final = archive
         self._misses: Final = misses
+        self._usage: Final = usage
+        self._refresh_ms: Final = refresh_s * 1000
         self._timeout_s: Final = settings.archive_timeout_ms / 1000
         self._waiting = threading.BoundedSemaphore(settings.max_waiting or 1)
         self._may_wait: Final = settings.max_waiting > 0
@@ -82,13 +95,19 @@ class Lookups:
         """
         LOOKUP_BATCH.observe(len(items))
         wanted = _distinct(items)
+        self._usage.count(wanted)
         answers = self._read(wanted.values())
         queued: set[Key] = set()
         if on_miss == "wait":
             queued = self._queue_and_wait(wanted, answers, wait_ms / 1000)
         elif on_miss == "oov":
             queued = self._queue(wanted, answers)
-        self._misses.found(key for key, answer in answers.items() if _is_record(answer))
+        aged = self._aged(wanted, answers) if self._refresh_ms and on_miss != "skip" else {}
+        self._misses.found(
+            key for key, answer in answers.items() if _is_record(answer) and key not in aged
+        )
+        if aged:
+            self._misses.ask(list(aged.values()), 0)
         results = [_result(item, answers[item.key], item.key in queued) for item in items]
         _count(results, answers)
         return results
@@ -133,6 +152,18 @@ class Lookups:
             accepted = self._misses.ask(requests, patience_s)
             queued.update(request.key for request, ok in zip(requests, accepted, strict=True) if ok)
         return queued
+
+    def _aged(self, wanted: dict[Key, Item], answers: dict[Key, Answer]) -> dict[Key, Request]:
+        """Return the requests, as bulk work, for URLs whose vectors have come of age."""
+        oldest_ms = now_ms() - self._refresh_ms
+        return {
+            key: Request(key, item.content, Lane.BULK)
+            for key, item in wanted.items()
+            if item.content is not None
+            and item.content.kind is InputKind.IMAGE_URL
+            and isinstance(answer := answers[key], Embedding)
+            and answer.written_ms < oldest_ms
+        }
 
     def _is_asked(self, item: Item) -> bool:
         return self._misses.in_flight(item.key)

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
@@ -28,6 +29,7 @@ from embark.errors import BadRequest, InputFailure, PermanentFailure, TemporaryF
 from embark.inputs import canonical_url
 from embark.metrics import FETCHES
 from embark.settings import FetchSettings, InputSettings
+from embark.sources import NOTHING_SAID, Validators
 from embark.version import __version__
 
 Resolve = Callable[..., list[Any]]
@@ -42,6 +44,21 @@ _HEADERS = {
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (404, 410)
 _LATER = (408, 425, 429)
+_UNCHANGED = 304
+_MAX_VALIDATOR_CHARS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a URL names.
+
+    Attributes:
+        body: its bytes; None if they are those that the caller has seen before.
+        validators: to ask the next time whether they have changed.
+    """
+
+    body: bytes | None
+    validators: Validators
 
 
 class _Dialer:
@@ -168,8 +185,12 @@ class Fetcher:
         self._resolve: Final = resolve
         self._tls: Final = ssl.create_default_context()
 
-    def fetch(self, url: str) -> bytes:
-        """Return the bytes that an absolute http or https URL names.
+    def fetch(self, url: str, seen: Validators = NOTHING_SAID) -> Fetched:
+        """Return what an absolute http or https URL names.
+
+        Args:
+            url: the URL.
+            seen: what the server said of the bytes that the caller has; they do not come again.
 
         Raises:
             PermanentFailure: `forbidden_address`, `host_not_found`, `not_found`, `fetch_refused`,
@@ -180,22 +201,24 @@ class Fetcher:
         outcome = "ok"
         with FETCHES.time() as timer:  # the label is known when the fetch has ended
             try:
-                return self._follow(url)
+                return self._follow(url, seen)
             except InputFailure as failure:
                 outcome = failure.code
                 raise
             finally:
                 timer.labels(outcome=outcome)
 
-    def _follow(self, url: str) -> bytes:
+    def _follow(self, url: str, seen: Validators) -> Fetched:
         dialer = _Dialer(self._settings, self._resolve)
         try:
             for _ in range(self._settings.max_redirects + 1):
-                with _failures(dialer), self._get(url, dialer) as response:
+                with _failures(dialer), self._get(url, dialer, seen) as response:
+                    if seen and response.status == _UNCHANGED:
+                        return Fetched(None, seen)
                     if response.status not in _REDIRECTS:
                         body = self._body(response)
                         dialer.remaining_s()  # a body cut by the clock may look complete
-                        return body
+                        return Fetched(body, _validators(response))
                     url = _target(url, response)
         finally:
             dialer.close()
@@ -204,7 +227,7 @@ class Fetcher:
         )
 
     @contextmanager
-    def _get(self, url: str, dialer: _Dialer) -> Iterator[HTTPResponse]:
+    def _get(self, url: str, dialer: _Dialer, seen: Validators) -> Iterator[HTTPResponse]:
         parts = urlsplit(url)
         host, timeout_s = str(parts.hostname), dialer.remaining_s()
         connection: _Plain | _Tls
@@ -215,8 +238,9 @@ class Fetcher:
         connection.dialer = dialer
         target = parts._replace(scheme="", netloc="").geturl()
         try:
+            headers = {**_HEADERS, **_conditions(seen)}
             connection.request(
-                "GET", target, headers=_HEADERS, preload_content=False, decode_content=False
+                "GET", target, headers=headers, preload_content=False, decode_content=False
             )
             yield connection.getresponse()
         finally:
@@ -260,6 +284,22 @@ def _failures(dialer: _Dialer) -> Iterator[None]:
         raise TemporaryFailure(
             f"the connection failed ({type(error).__name__})", code="connection_failed"
         ) from None
+
+
+def _conditions(seen: Validators) -> dict[str, str]:
+    conditions = {"If-None-Match": seen.etag, "If-Modified-Since": seen.modified}
+    return {name: value for name, value in conditions.items() if value}
+
+
+def _validators(response: HTTPResponse) -> Validators:
+    return Validators(_header(response, "ETag"), _header(response, "Last-Modified"))
+
+
+def _header(response: HTTPResponse, name: str) -> str:
+    value = response.headers.get(name, "")
+    # It is sent back one day, so it must be a header that can be.
+    usable = value.isascii() and value.isprintable() and len(value) <= _MAX_VALIDATOR_CHARS
+    return value if usable else ""
 
 
 def _target(url: str, response: HTTPResponse) -> str:

@@ -1,25 +1,37 @@
-"""GET /v1/models: the models and what a client must know of each."""
+"""GET /v1/models: the models, their generations, and what a client must know of each."""
 
 from __future__ import annotations
 
 import numpy as np
 from flask import Blueprint, Response
 
+from embark.following import Following
 from embark.models import Catalogue, Model
 from gateway.responses import json_response
 
 
-def routes(catalogue: Catalogue) -> Blueprint:
+def routes(following: Following) -> Blueprint:
     """Return the endpoint."""
     blueprint = Blueprint("models", __name__)
 
     @blueprint.get("/v1/models")
     def models() -> Response:
-        return json_response({"models": [_describe(model) for model in catalogue.values()]})
+        catalogue = following.current
+        return json_response({"models": [_describe(catalogue, one) for one in catalogue.values()]})
 
     return blueprint
 
 
-def _describe(model: Model) -> dict[str, object]:
-    facts = model.facts.model_dump(mode="json", exclude={"recipe"})
-    return {**facts, "oov": {"norm": float(np.linalg.norm(model.oov.astype(np.float32)))}}
+def _describe(catalogue: Catalogue, live: Model) -> dict[str, object]:
+    return {
+        **live.facts.model_dump(mode="json", exclude={"recipe"}),
+        "oov": {"norm": float(np.linalg.norm(live.oov.astype(np.float32)))},
+        "generations": [
+            {
+                "generation": model.generation,
+                "version": model.facts.version,
+                "live": model.generation == live.generation,
+            }
+            for model in catalogue.generations(live.name)
+        ],
+    }

@@ -17,6 +17,7 @@ from embark.keys import Key
 from embark.models import Vector
 from embark.queue.sqlite import SqliteQueue
 from embark.store.lmdb import LmdbStore
+from embark.store.lmdb_ledger import LmdbLedger
 from gateway.app import Gateway
 from tests.support.models import catalogue
 
@@ -26,12 +27,14 @@ class Service:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         overrides = {name.replace("__", "."): value for name, value in settings.items()}
+        overrides["retina.model_repository"] = str(folder / "models")
         self.settings = load(environment={}, overrides=overrides).settings
         self.models = catalogue(folder / "models")
         self.store = LmdbStore(folder / "archive", 2**26)
         self.queue = SqliteQueue(folder / "queue.sqlite", 15)
         self.archive = Archive(self.store)
-        self.gateway = Gateway(self.settings, self.models, Backends(self.store, self.queue))
+        self.backends = Backends(self.store, LmdbLedger(self.store), self.queue)
+        self.gateway = Gateway(self.settings, self.backends)
         self.http = self.gateway.app.test_client()
 
     def put_vector(self, key: Key, vector: Vector) -> None:

@@ -39,9 +39,7 @@ class Consumer:
         self.model = here.models["words"]
         self.in_flight = InFlight(here.queue, settings.consumer, 15)
         self.flights = Flights()
-        self.deliverer = Deliverer(
-            Archive(here.store), here.queue, self.in_flight, self.flights, settings
-        )
+        self.deliverer = Deliverer(here.backends, self.in_flight, self.flights, settings)
 
     def take(self, *texts: str) -> list[Delivery]:
         requests = [

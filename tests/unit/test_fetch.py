@@ -34,7 +34,7 @@ def failure_of(behave: Behave, **settings: Any) -> InputFailure:
 def test_the_bytes_are_returned_as_sent() -> None:
     body = bytes(range(256))
     with origin(answer(body)) as server:
-        assert fetcher().fetch(f"{server.url}/a?b=c") == body
+        assert fetcher().fetch(f"{server.url}/a?b=c").body == body
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_name_is_resolved_once_for_each_connection() -> None:
         return [(socket.AF_INET, 0, 0, "", (next(answers), port))]
 
     with origin(answer(b"image")) as server:
-        assert fetcher(resolve).fetch(f"http://rebinding.example:{server.port}/") == b"image"
+        assert fetcher(resolve).fetch(f"http://rebinding.example:{server.port}/").body == b"image"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_relative_redirect_is_followed() -> None:
         (answer(b"image") if path == "/image" else redirect)(connection, path)
 
     with origin(behave) as server:
-        assert fetcher().fetch(f"{server.url}/a/b") == b"image"
+        assert fetcher().fetch(f"{server.url}/a/b").body == b"image"
 
 
 def test_an_announced_size_is_believed_before_reading() -> None:

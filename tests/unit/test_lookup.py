@@ -15,9 +15,11 @@ from embark.inputs import text_input
 from embark.keys import Key, digest
 from embark.queue.base import Lane
 from embark.queue.sqlite import SqliteQueue
-from embark.settings import GatewaySettings
+from embark.settings import GatewaySettings, UsageSettings
 from embark.store.base import LATE, Found
 from embark.store.lmdb import LmdbStore
+from embark.store.lmdb_ledger import LmdbLedger
+from embark.usage import Usage
 from gateway.items import Item
 from gateway.lookup import Lookups
 from gateway.misses import Misses
@@ -48,7 +50,8 @@ class Bench:
         self.queue = SqliteQueue(folder / "queue.sqlite", 15)
         self.misses = Misses(self.queue, GatewaySettings(miss_ack_ms=100))
         self.archive = Archive(self.store)
-        self.lookups = Lookups(self.archive, self.misses, GatewaySettings())
+        self.usage = Usage(LmdbLedger(self.store), UsageSettings(window_seconds=0))
+        self.lookups = Lookups(self.archive, self.misses, self.usage, GatewaySettings(), 0)
 
     def item(self, text: str) -> Item:
         content = text_input(text)

@@ -10,12 +10,24 @@ from embark.models import FACTS_FILE, OOV_FILE, load_catalogue
 from tests.support.models import DIMENSION, facts, write_model
 
 
-def test_the_highest_complete_version_is_live(tmp_path: Path) -> None:
-    for version in (1, 2, 10):
+def test_the_generation_that_was_exported_first_is_live(tmp_path: Path) -> None:
+    for version in (2, 3, 10):
         write_model(tmp_path, facts("m", version=version, generation=f"{version:016x}"))
-    (tmp_path / "m" / "11").mkdir()
+    (tmp_path / "m" / "1").mkdir()
     (tmp_path / "m" / ".new-12").mkdir()
-    assert load_catalogue(tmp_path)["m"].generation == f"{10:016x}"
+    catalogue = load_catalogue(tmp_path)
+    assert catalogue["m"].generation == f"{2:016x}"
+    assert [one.facts.version for one in catalogue.generations("m")] == [2, 3, 10]
+    assert catalogue.served("m", f"{3:016x}") == catalogue.generations("m")[1]
+    assert catalogue.served("m", f"{1:016x}") is None
+
+
+def test_a_generation_is_served_by_its_highest_version(tmp_path: Path) -> None:
+    for version, generation in ((1, 1), (2, 2), (10, 1)):
+        write_model(tmp_path, facts("m", version=version, generation=f"{generation:016x}"))
+    catalogue = load_catalogue(tmp_path)
+    assert catalogue["m"].facts.version == 10
+    assert [one.facts.version for one in catalogue.generations("m")] == [2, 10]
 
 
 def test_the_oov_vector_is_zero_or_from_its_file(tmp_path: Path) -> None:

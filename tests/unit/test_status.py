@@ -20,7 +20,7 @@ def test_it_tells_metrics_and_whether_the_archive_is_there(tmp_path: Path) -> No
     settings = ConsumerSettings(status_port=free_port())
     url = f"http://127.0.0.1:{settings.status_port}"
     with service(tmp_path) as here:
-        backends = Backends(here.store, here.queue)
+        backends = here.backends
         with closing(StatusServer(settings, backends)):
             assert httpx.get(url + LIVE).json() == {"live": True}
             assert httpx.get(url + READY).status_code == 200
@@ -36,4 +36,4 @@ def test_it_tells_metrics_and_whether_the_archive_is_there(tmp_path: Path) -> No
 
 def test_without_a_port_nothing_listens(tmp_path: Path) -> None:
     with service(tmp_path) as here:
-        StatusServer(ConsumerSettings(), Backends(here.store, here.queue)).close()
+        StatusServer(ConsumerSettings(), here.backends).close()

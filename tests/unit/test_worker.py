@@ -35,4 +35,4 @@ def test_a_vector_ends_a_request_and_a_failure_that_came_after_it(
 ) -> None:
     item = text_input("a")
     request = Request(Key("m", "0" * 16, digest(item)), item, Lane.BULK)
-    assert _ends(record, Delivery(request, 1, QUEUED_S, b"r")) is ends
+    assert _ends(record, Delivery(request, 1, QUEUED_S, b"r"), 0) is ends

@@ -1,0 +1,110 @@
+"""Invalidation: forget vectors that are wrong, and have them computed again.
+
+For an image that has changed behind its URL, or vectors that should never have been written. Until
+the new vector is there, lookups answer as for any miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from embark.archive import Archive
+from embark.backends import Backends
+from embark.inputs import Input
+from embark.keys import Key
+from embark.models import Catalogue, Model
+from embark.queue.base import Lane, Request
+from embark.sources import Sources
+from embark.store.base import MISSING
+
+_TIMEOUT_SECONDS = 10.0
+
+
+class Invalidation:
+    """Invalidates inputs in an archive. Safe for many threads.
+
+    Args:
+        backends: archive, ledger and queue; not closed with it.
+    """
+
+    def __init__(self, backends: Backends) -> None:
+        self._archive: Final = Archive(backends.store)
+        self._sources: Final = Sources(backends.ledger)
+        self._queue: Final = backends.queue
+
+    def inputs(
+        self, catalogue: Catalogue, name: str, contents: Mapping[bytes, Input | None]
+    ) -> set[bytes]:
+        """Forget the records of inputs in every served generation of a model, and queue them anew.
+
+        Args:
+            catalogue: the models.
+            name: public model name.
+            contents: the inputs by digest; None where only the digest is known.
+
+        Returns:
+            The digests that are queued; of the others nobody knows the content, so that the next
+            lookup that brings it is a miss.
+
+        Raises:
+            ArchiveUnavailable: not all records could be forgotten.
+            QueueUnavailable: the inputs could not be queued; the next lookup asks for them.
+        """
+        items = self._with_contents(name, contents)
+        for model in catalogue.generations(name):
+            held = self._held(model, list(contents))
+            self._archive.store.delete_many(name, model.generation, list(contents))
+            wanted = (
+                items if model.generation == catalogue[name].generation else items.keys() & held
+            )
+            self._queue.put(
+                [
+                    Request(Key(name, model.generation, digest), items[digest], Lane.INTERACTIVE)
+                    for digest in wanted
+                ]
+            )
+        return set(items)
+
+    def generation(
+        self, model: Model, report: Callable[[int, int], None] = lambda forgotten, queued: None
+    ) -> tuple[int, int]:
+        """Forget every record of a generation, and queue the inputs that are known, as bulk work.
+
+        Args:
+            model: the generation.
+            report: told after each page how many are forgotten and queued so far.
+
+        Raises:
+            ArchiveUnavailable, QueueUnavailable: it ended half-way; run it again.
+        """
+        forgotten = queued = 0
+        for page in self._archive.store.digests(model.name, model.generation):
+            items = self._with_contents(model.name, dict.fromkeys(page))
+            self._archive.store.delete_many(model.name, model.generation, page)
+            self._queue.put(
+                [
+                    Request(Key(model.name, model.generation, digest), item, Lane.BULK)
+                    for digest, item in items.items()
+                ]
+            )
+            forgotten, queued = forgotten + len(page), queued + len(items)
+            report(forgotten, queued)
+        return forgotten, queued
+
+    def _with_contents(
+        self, name: str, contents: Mapping[bytes, Input | None]
+    ) -> dict[bytes, Input]:
+        """Return the inputs whose content is given, or remembered."""
+        found = {digest: item for digest, item in contents.items() if item is not None}
+        unknown = [digest for digest in contents if digest not in found]
+        for digest, source in zip(unknown, self._sources.get_many(name, unknown), strict=True):
+            if source is not None and source.item is not None:
+                found[digest] = source.item
+        return found
+
+    def _held(self, model: Model, digests: Sequence[bytes]) -> set[bytes]:
+        answers = self._archive.get_many(model, digests, _TIMEOUT_SECONDS)
+        return {
+            digest for digest, answer in zip(digests, answers, strict=True) if answer is not MISSING
+        }
