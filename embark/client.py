@@ -271,11 +271,16 @@ def _encoded(one: Sendable) -> dict[str, str]:
     if isinstance(one, Key):
         return {"key": str(one)}
     if isinstance(one, Path):
-        one = _file_bytes(one)
+        one = read_file(one)
     return {"image": base64.b64encode(one).decode("ascii")}
 
 
-def _file_bytes(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        BadRequest: it cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:

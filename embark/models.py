@@ -8,6 +8,7 @@ building models (`export`) and not for calling them (`embark.retina`).
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,6 +178,32 @@ def exported_versions(folder: Path) -> list[int]:
         for path in folder.glob(f"*/{FACTS_FILE}")
         if path.parent.name.isdecimal()
     )
+
+
+def remove_generation(repository: Path, name: str, generation: str) -> list[int]:
+    """Remove every version of a generation from a repository; returns their numbers.
+
+    The front goes first, by a rename, so that at no moment a version looks complete and is not.
+
+    Raises:
+        ConfigurationError: the repository cannot be written.
+    """
+    removed = []
+    for version in exported_versions(repository / name):
+        if _load_model(repository / name / str(version)).generation != generation:
+            continue
+        try:
+            for folder in (repository / name, repository / f"{name}_encoder"):
+                unused = folder / f".retired-{version}"
+                if (folder / str(version)).exists():
+                    (folder / str(version)).rename(unused)
+                shutil.rmtree(unused, ignore_errors=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"version {version} of {name} cannot be removed from {repository}: {error}"
+            ) from None
+        removed.append(version)
+    return removed
 
 
 def _load_model(folder: Path) -> Model:

@@ -21,6 +21,7 @@ from embark.child import Child, Report
 from embark.config import Configuration, to_environment
 from embark.errors import ConfigurationError
 from embark.metrics import SHARED_FOLDER, forget_process
+from embark.reloading import Reloader
 from embark.triton import Command, TritonPorts, forget_shared_memory, triton_command
 
 LOCK_FILE = "up.lock"
@@ -62,6 +63,8 @@ class Platform:
         )
         ports = TritonPorts(*_free_ports(3))
         self._retina_url: Final = f"http://127.0.0.1:{ports.http}"
+        repository = settings.retina.model_repository
+        self._reloader: Final = Reloader(repository, self._retina_url, report)
         region = f"embark_{os.getpid()}_"
         metrics = settings.data / "metrics"
         shutil.rmtree(metrics, ignore_errors=True)
@@ -74,7 +77,7 @@ class Platform:
         }
         retina = triton_command(
             settings.retina.environment,
-            settings.retina.model_repository,
+            repository,
             settings.data / "triton",
             ports,
             region,
@@ -140,7 +143,7 @@ class Platform:
                 self._report(f"gateway answers at {self.url}; Retina is loading its models")
             if answering and _answers(f"{self._retina_url}/v2/health/ready"):
                 ready(self.url)
-                return
+                self._reloader.run(stop)
 
     def _stop(self) -> None:
         self._gateway.stop(_GATEWAY_STOP_SECONDS)

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embark.errors import ConfigurationError
+import httpx
+
+from embark.errors import ConfigurationError, RetinaUnavailable
 
 _LAYOUT = """
 import json, sys, sysconfig
@@ -24,6 +26,7 @@ print(json.dumps({"packages": sysconfig.get_path("purelib"),
 """
 _ASK_SECONDS = 30
 _EXIT_SECONDS = 10
+_LOAD_SECONDS = 120
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -67,7 +70,9 @@ def triton_command(
         "model-repository": repository,
         "backend-directory": backends,
         "backend-config": f"python,shm-region-prefix-name={region}",
-        "model-control-mode": "none",
+        # New versions are loaded on request, on loopback only: see `load_model`.
+        "model-control-mode": "explicit",
+        "load-model": "*",
         "exit-timeout-secs": _EXIT_SECONDS,
         "http-address": "127.0.0.1",
         "http-port": ports.http,
@@ -91,6 +96,26 @@ def triton_command(
             "PYTHONPATH": str(packages),
         },
     )
+
+
+def load_model(url: str, name: str) -> None:
+    """Have a running Triton load the versions of a model that are new, and unload those gone.
+
+    Args:
+        url: Triton's HTTP endpoint.
+        name: as in the model repository.
+
+    Raises:
+        RetinaUnavailable: it does not answer, or refuses.
+    """
+    try:
+        answer = httpx.post(
+            f"{url}/v2/repository/models/{name}/load", timeout=_LOAD_SECONDS, trust_env=False
+        )
+    except httpx.HTTPError as error:
+        raise RetinaUnavailable(f"Retina cannot be asked to load {name}: {error}") from None
+    if not answer.is_success:
+        raise RetinaUnavailable(f"Retina does not load {name}: {answer.text.strip()}")
 
 
 def forget_shared_memory(region: str) -> None:

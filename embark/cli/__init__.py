@@ -10,6 +10,7 @@ from embark.cli import (
     cluster,
     doctor,
     export,
+    invalidate,
     lookup,
     models,
     prefetch,
@@ -21,7 +22,7 @@ from embark.cli.output import show_error
 from embark.errors import BadRequest, ConfigurationError, EmbArkError, ServiceError
 from embark.version import __version__
 
-_COMMANDS = (up, lookup, prefetch, models, queue, schema, cluster, export, doctor)
+_COMMANDS = (up, lookup, prefetch, models, invalidate, queue, schema, cluster, export, doctor)
 _USAGE, _FAILED, _INTERRUPTED = 2, 1, 130
 
 

@@ -1,13 +1,14 @@
-"""The inputs that `lookup` and `prefetch` take from the command line, and the model of each."""
+"""The inputs that commands take from the command line, and the model of each."""
 
 from __future__ import annotations
 
 import argparse
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from embark.client import Client, ImageUrl, Sendable
 from embark.config import load
@@ -17,16 +18,17 @@ from embark.keys import Key, parse_key
 
 _CHUNK = 500
 
+ListModels = Callable[[], Sequence[Mapping[str, Any]]]
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the inputs and the service's address."""
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Declare the inputs."""
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts")
     parser.add_argument("--image", action="append", type=Path, default=[], help="image file")
     parser.add_argument("--image-url", action="append", default=[], help="URL of an image")
     parser.add_argument("--key", action="append", default=[], help="printed key")
     parser.add_argument("--file", help="text file with one text a line; - for standard input")
     parser.add_argument("--model", help="model; may be left out where only one fits")
-    add_service_arguments(parser)
 
 
 def add_service_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,16 +43,23 @@ def open_client(options: argparse.Namespace) -> Client:
     return Client(options.url or f"http://{gateway.host}:{gateway.port}")
 
 
-def chunks(options: argparse.Namespace, client: Client) -> Iterator[list[tuple[str, Sendable]]]:
-    """Yield the inputs with the model of each, a few hundred at a time."""
-    models = _Models(client, options.model)
+def chunks(
+    options: argparse.Namespace, list_models: ListModels
+) -> Iterator[list[tuple[str, Sendable]]]:
+    """Yield the inputs with the model of each, a few hundred at a time.
+
+    Args:
+        options: as `add_inputs` declares them.
+        list_models: returns the models, as `Client.models` does.
+    """
+    models = _Models(list_models, options.model)
     found = ((models.of(one), one) for one in _inputs(options))
     empty = True
     while chunk := list(itertools.islice(found, _CHUNK)):
         empty = False
         yield chunk
     if empty:
-        raise BadRequest("nothing to look up: give a TEXT, --image, --image-url, --key or --file")
+        raise BadRequest("no input: give a TEXT, --image, --image-url, --key or --file")
 
 
 def by_model(chunk: Iterable[tuple[str, Sendable]]) -> dict[str, list[int]]:
@@ -82,8 +91,8 @@ def _lines(name: str) -> Iterator[str]:
 class _Models:
     """Chooses the model of an input: the one named, else the only one of its modality."""
 
-    def __init__(self, client: Client, named: str | None) -> None:
-        self._client = client
+    def __init__(self, list_models: ListModels, named: str | None) -> None:
+        self._list_models = list_models
         self._named = named
         self._of_modality: dict[str, list[str]] | None = None
 
@@ -94,7 +103,7 @@ class _Models:
             return self._named
         if self._of_modality is None:
             self._of_modality = {}
-            for model in self._client.models():
+            for model in self._list_models():
                 self._of_modality.setdefault(model["modality"], []).append(model["name"])
         modality = Modality.TEXT if isinstance(one, str) else Modality.IMAGE
         fitting = self._of_modality.get(modality.value, [])

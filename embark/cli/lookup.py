@@ -7,7 +7,13 @@ from typing import Any
 
 from rich.table import Table
 
-from embark.cli.inputs import add_arguments, by_model, chunks, open_client
+from embark.cli.inputs import (
+    add_inputs,
+    add_service_arguments,
+    by_model,
+    chunks,
+    open_client,
+)
 from embark.cli.output import console, show_json
 from embark.client import Client, Result, Sendable
 
@@ -22,7 +28,8 @@ def add_parser(commands: Any) -> None:
         description="Look up vectors. Exits 1 if an input is invalid or failed; a missing vector"
         " (oov) is an answer.",
     )
-    add_arguments(parser)
+    add_inputs(parser)
+    add_service_arguments(parser)
     parser.add_argument(
         "--on-miss", choices=("oov", "wait", "skip"), default="oov", help="default: oov"
     )
@@ -34,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     """Print a line for each input, in order."""
     good = True
     with open_client(options) as client:
-        for chunk in chunks(options, client):
+        for chunk in chunks(options, client.models):
             results = _lookup(client, chunk, options)
             good &= all(result.status in ("hit", "oov") for result in results)
             if options.json:

@@ -7,7 +7,13 @@ from typing import Any
 
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from embark.cli.inputs import add_arguments, by_model, chunks, open_client
+from embark.cli.inputs import (
+    add_inputs,
+    add_service_arguments,
+    by_model,
+    chunks,
+    open_client,
+)
 from embark.cli.output import console, progress_console, show_json
 
 
@@ -19,7 +25,8 @@ def add_parser(commands: Any) -> None:
         description="Queue inputs. They are on disk when the command ends. Exits 1 if one is"
         " invalid.",
     )
-    add_arguments(parser)
+    add_inputs(parser)
+    add_service_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -29,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     columns = (SpinnerColumn(), TextColumn("queued"), MofNCompleteColumn())
     with open_client(options) as client, Progress(*columns, console=progress_console) as progress:
         task = progress.add_task("prefetch", total=None)
-        for chunk in chunks(options, client):
+        for chunk in chunks(options, client.models):
             for model, positions in by_model(chunk).items():
                 keys = client.prefetch([chunk[position][1] for position in positions], model)
                 accepted += sum(key is not None for key in keys)

@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from consumers.status import LIVE, METRICS, READY, StatusServer
-from embark.backends import Backends
 from embark.errors import ConfigurationError
 from embark.settings import ConsumerSettings
 from tests.support.gateway import service

@@ -1,0 +1,98 @@
+"""`embark models list` and `show`: which generations there are, and what is known of one model."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from embark.cli.models.common import Deployment, add_options, deployment
+from embark.cli.output import console, show_json
+from embark.errors import BadRequest
+from embark.models import Model
+
+_COLUMNS = (
+    "name",
+    "modality",
+    "dimension",
+    "generation",
+    "version",
+    "state",
+    "precision",
+    "weights",
+)
+
+
+def add_actions(actions: Any) -> None:
+    """Declare the actions."""
+    add_options(actions.add_parser("list", help="every generation of every model"), show_list)
+    shown = actions.add_parser("show", help="one model: its generations, and what was decided")
+    shown.add_argument("model", metavar="MODEL", help="public model name")
+    add_options(shown, show_model)
+
+
+def show_list(options: argparse.Namespace) -> int:
+    """Print all generations."""
+    with deployment(options) as opened:
+        rows = [row for name in opened.exported for row in _rows(opened, name)]
+    if options.json:
+        show_json({"models": rows})
+        return 0
+    _print_table(rows)
+    return 0
+
+
+def show_model(options: argparse.Namespace) -> int:
+    """Print one model."""
+    with deployment(options) as opened:
+        if options.model not in opened.exported:
+            known = ", ".join(opened.exported)
+            raise BadRequest(f"no model is named {options.model!r}; the models are: {known}")
+        rows = _rows(opened, options.model)
+        state = opened.state(options.model)
+    if options.json:
+        changes = [change.model_dump() for change in state.changes]
+        show_json({"name": options.model, "generations": rows, "changes": changes})
+        return 0
+    _print_table(rows)
+    for row in rows:
+        console.print(f"{row['generation']}: OOV vector {row['oov']}")
+    for change in state.changes:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(change.at_ms / 1000))
+        console.print(f"{at}  {change.generation}  {change.action}  {change.note}".rstrip())
+    return 0
+
+
+def _rows(opened: Deployment, name: str) -> list[dict[str, Any]]:
+    state, catalogue = opened.state(name), opened.catalogue()
+    live = catalogue[name].generation if name in catalogue else None
+    rows = []
+    for model in opened.exported[name]:
+        generation = model.generation
+        if generation in state.retired:
+            word = "retired"
+        elif generation == live:
+            word = "live"
+        elif generation == state.previous:
+            word = "previous"
+        else:
+            word = "paused" if generation in state.paused else "beside"
+        facts = model.facts.model_dump(mode="json", exclude={"recipe"})
+        oov = state.oov.get(generation)
+        origin = f"set, {oov.origin}" if oov else _exported_oov(model)
+        rows.append({**facts, "state": word, "oov": origin})
+    return rows
+
+
+def _exported_oov(model: Model) -> str:
+    return "exported with it" if np.any(model.oov) else "zeros"
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    table = Table(*_COLUMNS, box=None)
+    for row in rows:
+        table.add_row(*(str(row[column]) for column in _COLUMNS))
+    console.print(table)
