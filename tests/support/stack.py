@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -64,15 +65,25 @@ class Stack:
     Args:
         data: its folder.
         environment: settings, as environment variables.
+        repository: model repository.
     """
 
-    def __init__(self, data: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        environment: dict[str, str] | None = None,
+        repository: Path = REPOSITORY,
+    ) -> None:
         self.data = data
-        self._environment = {**(environment or {}), "EMBARK_DATA": str(data)}
+        self._environment = {
+            **(environment or {}),
+            "EMBARK_DATA": str(data),
+            "EMBARK_RETINA__MODEL_REPOSITORY": str(repository),
+        }
         self.messages: list[str] = []
         self.url = f"http://127.0.0.1:{free_port()}"
         command = [sys.executable, "-m", "embark", "up", "--json", "--data", str(data)]
-        command += ["--port", self.url.rpartition(":")[2], "--model-repository", str(REPOSITORY)]
+        command += ["--port", self.url.rpartition(":")[2], "--model-repository", str(repository)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
         )
@@ -83,6 +94,18 @@ class Stack:
     def open_backends(self) -> Backends:
         """Open its archive and queue beside it."""
         return open_backends(load(environment=self._environment).settings)
+
+    def command(self, *arguments: str, status: int = 0) -> Any:
+        """Run `embark` beside it, with its settings; returns the JSON that it prints."""
+        ended = subprocess.run(
+            [sys.executable, "-m", "embark", *arguments, "--json"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **self._environment},
+        )
+        assert ended.returncode == status, (ended.stdout, ended.stderr)
+        return json.loads(ended.stdout)
 
     def wait_ready(self) -> None:
         wait_until(
@@ -141,8 +164,10 @@ def _command(process: psutil.Process) -> str:
 
 
 @contextmanager
-def running(data: Path, environment: dict[str, str] | None = None) -> Iterator[Stack]:
-    stack = Stack(data, environment)
+def running(
+    data: Path, environment: dict[str, str] | None = None, repository: Path = REPOSITORY
+) -> Iterator[Stack]:
+    stack = Stack(data, environment, repository)
     try:
         stack.wait_ready()
         yield stack
