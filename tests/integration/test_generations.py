@@ -221,7 +221,7 @@ def test_the_oov_vector_is_set(platform: tuple[Stack, Path, Reference], tmp_path
         np.save(tmp_path / "oov.npy", np.full(dimension, 0.5, np.float32))
         stack.command("models", "oov", MODEL, str(tmp_path / "oov.npy"))
         wait_until(
-            lambda: (client.lookup(["?"], MODEL, on_miss="skip").embeddings == 0.5).all(),
+            lambda: np.all(client.lookup(["?"], MODEL, on_miss="skip").embeddings == 0.5),
             FOLLOW_SECONDS,
             "gateways follow",
         )
