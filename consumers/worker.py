@@ -43,6 +43,8 @@ _POLL_SECONDS = 0.02
 _TROUBLE_SECONDS = 1.0
 _ARCHIVE_SECONDS = 5.0
 _DRAIN_SECONDS = 20.0
+# A model repository may come later to a consumer than to a gateway.
+_EXPECTED_SECONDS = 60.0
 
 _log = logger(__name__)
 
@@ -123,10 +125,18 @@ class Worker:
         elif self._following.is_retired(name, generation):
             self._deliverer.retired(deliveries)
         else:
-            for delivery in deliveries:
-                reason = f"no exported model serves {delivery.request.key}"
-                failure = TemporaryFailure(reason, code="unknown_generation")
-                self._deliverer.failed(None, delivery, failure)
+            self._unserved(deliveries)
+
+    def _unserved(self, deliveries: Sequence[Delivery]) -> None:
+        """Wait for a generation that gateways know already; in the end, give its requests up."""
+        soon, never = _split(
+            deliveries, lambda one: now_ms() / 1000 - one.queued_at < _EXPECTED_SECONDS
+        )
+        self._deliverer.deferred(soon, _TROUBLE_SECONDS)
+        for delivery in never:
+            reason = f"no exported model serves {delivery.request.key}"
+            failure = TemporaryFailure(reason, code="unknown_generation")
+            self._deliverer.failed(None, delivery, failure)
 
     def _prepare(self, model: Model, deliveries: Sequence[Delivery]) -> None:
         records = self._records(model, deliveries)
