@@ -191,7 +191,8 @@ def test_a_model_is_changed_under_load(
         listed = stack.command("models", "list")["models"]
         assert [(one["generation"], one["state"]) for one in listed] == [(after, "live")]
         # The new generation is computed by Retina from here on.
-        fresh = wait_for_hits(client, ["never seen before"], MODEL, 20)
+        fresh = client.lookup(["never seen before"], MODEL, on_miss="wait", wait_ms=20_000)
+        assert fresh.hits.all()
         assert np.allclose(fresh.embeddings, new.embed([b"never seen before"]), atol=2e-3)
 
 
