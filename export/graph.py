@@ -1,114 +1,196 @@
-"""From a PyTorch module to an ONNX graph, and the proof that both give the same numbers."""
+"""From a PyTorch module to an ONNX graph, and a module's own vectors to compare with.
+
+Not for precision (`export.precision`) and not for comparing (`export.verification`).
+"""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from embark.errors import EmbArkError
-from export.encoders.base import Encoder, Weights
+from embark.errors import ConfigurationError, EmbArkError
+from export.encoders.base import Encoder, ImagePreprocessing, Weights
+from export.serving.invalid_input import InvalidInput
 
 if TYPE_CHECKING:
     import torch
 
-MIN_COSINE = 0.9999
-_OPSET = 18
-_BATCH_SIZES = (1, 2, 3, 8)
-
-
-@dataclass(frozen=True)
-class Verification:
-    """How far the compiled encoder's vectors are from PyTorch's, at worst."""
-
-    inputs: int
-    min_cosine: float
-    max_difference: float
+OPSET = 18
 
 
 def load_module(encoder: Encoder, weights: Weights) -> torch.nn.Module:
-    """Return the encoder's module with its weights, in evaluation mode.
+    """Return the encoder's module with its weights and normalisation, in evaluation mode.
 
     Raises:
-        RuntimeError: names or shapes differ from the skeleton's.
+        ConfigurationError: names or shapes differ from the module's.
     """
-    module = encoder.skeleton()
-    module.load_state_dict(weights.state)
-    return module.eval()
+    module = encoder.module()
+    try:
+        module.load_state_dict(weights.state)
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"{encoder.name}: the weights ({weights.origin}) are not of this module: {error}"
+        ) from None
+    return with_normalisation(encoder, module).eval()
 
 
-def write_graph(encoder: Encoder, module: torch.nn.Module, path: Path) -> None:
-    """Write `module` as one ONNX file with variable batch size and the tensors' names."""
+def with_normalisation(encoder: Encoder, module: torch.nn.Module) -> torch.nn.Module:
+    """Return a module that takes the encoder's tensors, whether or not `module` does."""
+    preprocessing = encoder.preprocessing
+    if not isinstance(preprocessing, ImagePreprocessing):
+        return module
+    if preprocessing.mean is None or preprocessing.std is None:
+        return module
+    from export.encoders.normalised import Normalised
+
+    return Normalised(module, preprocessing.mean, preprocessing.std)
+
+
+def prepare(encoder: Encoder, payloads: Sequence[bytes]) -> list[Any]:
+    """Return the prepared inputs of an encoder's own samples.
+
+    Raises:
+        ConfigurationError: the preprocessing refuses one, or fails.
+    """
+    prepared = []
+    for number, payload in enumerate(payloads):
+        try:
+            prepared.append(encoder.preparer.prepare(payload))
+        except InvalidInput as error:
+            raise ConfigurationError(
+                f"{encoder.name}: the preprocessing refuses sample {number} ({error.code}:"
+                f" {error}); give samples() that it takes"
+            ) from error
+        except Exception as error:
+            raise ConfigurationError(
+                f"{encoder.name}: the preprocessing fails on sample {number}: {error!r}"
+            ) from error
+    return prepared
+
+
+def tensors_of(encoder: Encoder, payloads: Sequence[bytes]) -> tuple[torch.Tensor, ...]:
+    """Return the tensors of a batch as the module's arguments."""
     import torch
 
-    tensors = encoder.prepare(encoder.samples()[1:3], padded=True)
-    example = tuple(torch.from_numpy(tensors[tensor.name]) for tensor in encoder.inputs)
+    tensors = encoder.preparer.collate(prepare(encoder, payloads))
+    return tuple(torch.from_numpy(tensors[tensor.name]) for tensor in encoder.inputs)
+
+
+def compile_module(encoder: Encoder, module: torch.nn.Module, path: Path) -> None:
+    """Write `module` as one ONNX file with variable batch size and the tensors' names.
+
+    Raises:
+        EmbArkError: PyTorch cannot export the module.
+    """
+    import torch
+
+    payloads = encoder.samples()
+    # Of one row, the exporter would take the batch for fixed.
+    example = tensors_of(encoder, [payloads[0], payloads[-1]])
     shapes = tuple(_variable(tensor.shape) for tensor in encoder.inputs)
     with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            module,
-            example,
-            dynamo=True,
-            opset_version=_OPSET,
-            input_names=[tensor.name for tensor in encoder.inputs],
-            output_names=["EMBEDDING"],
-            dynamic_shapes=shapes,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                module,
+                example,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[tensor.name for tensor in encoder.inputs],
+                output_names=["EMBEDDING"],
+                dynamic_shapes=shapes,
+                verbose=False,
+            )
+        except Exception as error:
+            raise EmbArkError(
+                f"{encoder.name}: PyTorch cannot export the module to ONNX; the batch axis must"
+                " stay variable, and shapes must not depend on values",
+                code="not_exportable",
+            ) from error
         assert program is not None
         program.save(path)
 
 
-def verify(encoder: Encoder, module: torch.nn.Module, graph: Path) -> Verification:
-    """Compare ONNX Runtime on `graph` with PyTorch, in batches against one by one.
-
-    Raises:
-        EmbArkError: a vector's cosine is below `MIN_COSINE`.
-    """
+def open_graph(graph: Path) -> Callable[[dict[str, npt.NDArray[Any]]], npt.NDArray[np.float32]]:
+    """Return a function that runs an ONNX file in ONNX Runtime: tensors by name to EMBEDDING."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
-    samples = encoder.samples()
-    expected = np.concatenate([embed_one(encoder, module, sample) for sample in samples])
-    cosine, difference = 1.0, 0.0
-    for size in _BATCH_SIZES:
-        for start in range(0, len(samples), size):
-            batch = slice(start, start + size)
-            tensors = encoder.prepare(samples[batch], padded=True)
-            (found,) = session.run(["EMBEDDING"], tensors)
-            cosine = min(cosine, float(cosines(found, expected[batch]).min()))
-            difference = max(difference, float(np.abs(found - expected[batch]).max()))
-    if cosine < MIN_COSINE:
-        raise EmbArkError(
-            f"{encoder.name}: the compiled encoder's cosine to PyTorch is {cosine:.6f}, below"
-            f" {MIN_COSINE}; nothing was published",
-            code="verification_failed",
-        )
-    return Verification(len(samples), cosine, difference)
+    names = {tensor.name for tensor in session.get_inputs()}
+
+    def run(tensors: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        feed = {name: array for name, array in tensors.items() if name in names}
+        try:
+            (found,) = session.run(["EMBEDDING"], feed)
+        except Exception as error:
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in feed.items())
+            raise EmbArkError(
+                f"the compiled encoder fails on {shapes}: {error}", code="verification_failed"
+            ) from None
+        return np.asarray(found)
+
+    return run
+
+
+def reference_vectors(
+    encoder: Encoder, module: torch.nn.Module, prepared: Sequence[Any]
+) -> npt.NDArray[np.float32]:
+    """Return the module's vectors of prepared inputs, one by one and unpadded, (n, dimension).
+
+    Raises:
+        ConfigurationError: the module fails, or what it returns is not what the encoder states.
+    """
+    import torch
+
+    rows = []
+    for one in prepared:
+        tensors = encoder.preparer.collate([one], padded=False)
+        arguments = [torch.from_numpy(tensors[tensor.name]) for tensor in encoder.inputs]
+        try:
+            with torch.no_grad():
+                vector = module(*arguments)
+        except Exception as error:
+            shapes = ", ".join(f"{name} {tensors[name].shape}" for name in tensors)
+            raise ConfigurationError(
+                f"{encoder.name}: the module fails on {shapes}: {error}"
+            ) from error
+        rows.append(_checked(encoder, vector))
+    return np.concatenate(rows)
 
 
 def embed_one(encoder: Encoder, module: torch.nn.Module, payload: bytes) -> npt.NDArray[np.float32]:
     """Return PyTorch's vector of one input, unpadded, float32 of shape (1, dimension)."""
+    return reference_vectors(encoder, module, [encoder.preparer.prepare(payload)])
+
+
+def _checked(encoder: Encoder, vector: Any) -> npt.NDArray[np.float32]:
     import torch
 
-    tensors = encoder.prepare([payload], padded=False)
-    with torch.no_grad():
-        vector = module(*(torch.from_numpy(tensors[tensor.name]) for tensor in encoder.inputs))
-    return np.asarray(vector.numpy(), np.float32)
-
-
-def cosines(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return the cosine of each pair of rows."""
-    found, expected = found.astype(np.float64), expected.astype(np.float64)
-    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-    return np.asarray((found * expected).sum(axis=1) / norms, np.float64)
+    if not isinstance(vector, torch.Tensor):
+        raise ConfigurationError(
+            f"{encoder.name}: the module returns a {type(vector).__name__}; it must return one"
+            f" tensor of shape (n, {encoder.dimension})"
+        )
+    if tuple(vector.shape) != (1, encoder.dimension):
+        raise ConfigurationError(
+            f"{encoder.name}: for one input the module returns shape {tuple(vector.shape)}; with"
+            f" dimension = {encoder.dimension} it must be (1, {encoder.dimension})"
+        )
+    array = np.asarray(vector.float().numpy(), np.float32)
+    with np.errstate(over="ignore"):
+        stored = array.astype(encoder.dtype)
+    if not np.isfinite(stored).all():
+        raise ConfigurationError(
+            f"{encoder.name}: a vector has numbers that {encoder.dtype} cannot hold, or none at"
+            f" all (largest {np.abs(array).max()}); mend the module, or set dtype = 'float32'"
+        )
+    return array
 
 
 def _variable(shape: tuple[int, ...]) -> dict[int, Any]:

@@ -8,30 +8,50 @@ from pathlib import Path
 
 from export.encoders.base import Encoder, Weights
 
+_MODULES = ("graph.py", "half.py", "precision.py", "preprocessing.py")
+_FOLDERS = ("encoders", "serving", "sources")
 
-def generation(encoder: Encoder, weights: Weights) -> str:
-    """Return 16 hexadecimal characters: BLAKE2b of weights, preprocessing and stored dtype.
 
+def generation(encoder: Encoder, weights: Weights, precision: str) -> str:
+    """Return 16 hexadecimal characters: BLAKE2b of weights, preprocessing, stored dtype, precision.
+
+    `precision` is `exporting.Choices.arithmetic`. For int8, how its ranges are found counts too.
     Software versions take no part: the same weights give the same vectors but for rounding.
     """
+    import torch
+
     hasher = hashlib.blake2b(digest_size=8)
-    _add(hasher, encoder.name, encoder.preprocessing, encoder.dtype)
-    for name, content in sorted(encoder.assets().items()):
+    _add(hasher, encoder.name, encoder.dtype)
+    for name, content in sorted(encoder.preprocessing.files().items()):
         _add(hasher, name, content)
     for name, tensor in sorted(weights.state.items()):
-        array = tensor.detach().contiguous().numpy()
-        _add(hasher, name, str(array.dtype), str(array.shape), array.tobytes())
+        numbers = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+        _add(hasher, name, str(tensor.dtype), str(tuple(tensor.shape)), numbers.numpy().tobytes())
+    if precision != "fp32":
+        _add(hasher, precision)
+    if precision.startswith("int8"):
+        _add(hasher, encoder.int8_method, *encoder.calibration())
     return hasher.hexdigest()
 
 
-def recipe(encoder: Encoder, source: str) -> str:
-    """Return the digest of what an export is made from, known without loading any weights."""
+def recipe(encoder: Encoder, source: str, precision: str) -> str:
+    """Return the digest of what an export is made from, known without loading any weights.
+
+    Args:
+        encoder: what is exported.
+        source: where weights come from; a file's content counts, not its name alone.
+        precision: arithmetic of the compiled encoder.
+
+    Raises:
+        ConfigurationError: a file of the encoder cannot be read.
+    """
     hasher = hashlib.blake2b(digest_size=8)
-    _add(hasher, encoder.name, encoder.dtype, source)
+    _add(hasher, encoder.name, encoder.dtype, str(encoder.max_batch_size), source, precision)
     if Path(source).is_file():
         _add(hasher, Path(source).read_bytes())
-    for name, content in sorted(encoder.assets().items()):
+    for name, content in sorted(encoder.preprocessing.files().items()):
         _add(hasher, name, content)
+    _add(hasher, *encoder.recipe())
     for path in _sources():
         _add(hasher, path.name, path.read_bytes())
     return hasher.hexdigest()
@@ -39,9 +59,9 @@ def recipe(encoder: Encoder, source: str) -> str:
 
 def _sources() -> Iterator[Path]:
     package = Path(__file__).parent
-    for folder in ("encoders", "serving"):
+    for folder in _FOLDERS:
         yield from sorted((package / folder).glob("*.py"))
-    yield package / "graph.py"
+    yield from (package / name for name in _MODULES)
 
 
 def _add(hasher: hashlib.blake2b, *parts: str | bytes) -> None:

@@ -15,26 +15,31 @@ from embark.errors import ConfigurationError
 from embark.models import ModelFacts
 from export import graph
 from export.encoders import find
-from export.encoders.base import Weights
+from export.encoders.base import Encoder, Weights
 from export.exporting import WEIGHTS_FILE
-from export.repository import live_facts
+from export.repository import newest_facts
 
 
 class Reference:
-    """The live version of an exported model, in PyTorch.
+    """The newest version of an exported model, in PyTorch.
+
+    Args:
+        repository: where it was exported to.
+        name: of the model.
+        encoder: what was exported, if it is not a shipped one.
 
     Raises:
         ConfigurationError: it was never exported.
     """
 
-    def __init__(self, repository: Path, name: str) -> None:
+    def __init__(self, repository: Path, name: str, encoder: Encoder | None = None) -> None:
         from safetensors.torch import load_file
 
-        facts = live_facts(repository, name)
+        facts = newest_facts(repository, name)
         if facts is None:
             raise ConfigurationError(f"{name} is not exported in {repository}")
         self.facts: ModelFacts = facts
-        self._encoder = find(name)
+        self._encoder = find(name) if encoder is None else encoder
         state = load_file(repository / f"{name}_encoder" / str(facts.version) / WEIGHTS_FILE)
         self._module = graph.load_module(self._encoder, Weights(state, facts.weights))
 

@@ -6,20 +6,25 @@ A version is written beside its place and renamed into it, the encoder first and
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from embark.errors import ConfigurationError
 from embark.models import FACTS_FILE, ModelFacts, exported_versions
 from export.encoders.base import Encoder
-from export.triton_config import encoder_config, front_config
+from export.engines import capabilities
+from export.triton_config import BACKENDS, encoder_config, front_config
+from export.tuning.record import read_tuning
 
 _SERVING = Path(__file__).parent / "serving"
 _UNFINISHED = ".new-"
+_TENSOR = re.compile(r"^(?:input|output) \{$.*?^\}$", re.MULTILINE | re.DOTALL)
 
 
-def live_facts(repository: Path, name: str) -> ModelFacts | None:
-    """Return the facts of a model's live version, None if it was never exported."""
+def newest_facts(repository: Path, name: str) -> ModelFacts | None:
+    """Return the facts of a model's newest version, None if it was never exported."""
     versions = exported_versions(repository / name)
     if not versions:
         return None
@@ -32,18 +37,59 @@ def next_version(repository: Path, name: str) -> int:
     return max(exported_versions(repository / name), default=0) + 1
 
 
-def write_configs(repository: Path, encoder: Encoder) -> None:
-    """Write both `config.pbtxt`, and the encoder's for Triton's own ONNX Runtime backend."""
-    configs = repository / f"{encoder.name}_encoder" / "configs"
+def check_compatible(repository: Path, encoder: Encoder) -> None:
+    """Return if the versions of a model can be served beside one of this encoder.
+
+    Raises:
+        ConfigurationError: the tensors, which all versions share, are others.
+    """
+    if not exported_versions(repository / encoder.name):
+        return
+    wanted = {
+        encoder.name: front_config(encoder),
+        f"{encoder.name}_encoder": encoder_config(encoder),
+    }
+    for folder, text in wanted.items():
+        path = repository / folder / "config.pbtxt"
+        old, new = _tensors(path.read_text("utf-8") if path.is_file() else text), _tensors(text)
+        if old != new:
+            raise ConfigurationError(
+                f"{encoder.name} in {repository} has other tensors ({'; '.join(old)}) than this"
+                f" encoder ({'; '.join(new)}), and Triton serves all versions of a model by one"
+                f" configuration; export under another --name, or delete {encoder.name}/ and"
+                f" {encoder.name}_encoder/ there"
+            )
+
+
+def write_configs(repository: Path, encoder: Encoder, version: int, backend: str) -> None:
+    """Write both `config.pbtxt`, and under `configs/` the encoder's for the other backends.
+
+    Args:
+        repository: the model repository.
+        encoder: what is configured.
+        version: the newest, whose engines are named.
+        backend: the one that is not under `configs/`.
+    """
+    tuning = read_tuning(repository, encoder.name)
+    front, folder = repository / encoder.name, repository / f"{encoder.name}_encoder"
+    configs = folder / "configs"
     configs.mkdir(parents=True, exist_ok=True)
-    (repository / encoder.name).mkdir(exist_ok=True)
-    (repository / encoder.name / "config.pbtxt").write_text(front_config(encoder), "utf-8")
-    (configs.parent / "config.pbtxt").write_text(encoder_config(encoder), "utf-8")
-    (configs / "onnxruntime.pbtxt").write_text(encoder_config(encoder, "onnxruntime"), "utf-8")
+    front.mkdir(exist_ok=True)
+    (front / "config.pbtxt").write_text(front_config(encoder, tuning), "utf-8")
+    for one in BACKENDS:
+        other = configs / f"{one}.pbtxt"
+        text = encoder_config(encoder, one, tuning, capabilities(folder / str(version)))
+        if one == backend:
+            other.unlink(missing_ok=True)
+        (folder / "config.pbtxt" if one == backend else other).write_text(text, "utf-8")
 
 
 def write_version(
-    repository: Path, encoder: Encoder, facts: ModelFacts, write_encoder: Callable[[Path], None]
+    repository: Path,
+    encoder: Encoder,
+    facts: ModelFacts,
+    write_encoder: Callable[[Path], None],
+    backend: str = "python",
 ) -> None:
     """Publish a version.
 
@@ -52,20 +98,22 @@ def write_version(
         encoder: what is published.
         facts: its description.
         write_encoder: fills the encoder's version folder with graph and weights.
+        backend: what runs the encoder unless Triton is told otherwise.
     """
-    write_configs(repository, encoder)
 
     def fill_encoder(folder: Path) -> None:
         _write_serving(folder, "onnx_encoder:OnnxEncoder")
         write_encoder(folder)
 
     def fill_front(folder: Path) -> None:
-        _write_serving(folder, encoder.front)
-        for name, content in encoder.assets().items():
+        _write_serving(folder, "front:Front")
+        for name, content in encoder.preprocessing.files().items():
             (folder / name).write_bytes(content)
         (folder / FACTS_FILE).write_text(facts.model_dump_json(indent=2) + "\n", "utf-8")
 
     _publish(repository / f"{encoder.name}_encoder", facts.version, fill_encoder)
+    # Which engines there are is part of the configuration; the front still has to follow.
+    write_configs(repository, encoder, facts.version, backend)
     _publish(repository / encoder.name, facts.version, fill_front)
 
 
@@ -73,7 +121,7 @@ def _publish(model: Path, version: int, fill: Callable[[Path], None]) -> None:
     for leftover in model.glob(f"{_UNFINISHED}*"):
         shutil.rmtree(leftover)
     unfinished, finished = model / f"{_UNFINISHED}{version}", model / str(version)
-    unfinished.mkdir()
+    unfinished.mkdir(parents=True)
     fill(unfinished)
     if finished.exists():
         # An encoder whose front was never published.
@@ -89,3 +137,9 @@ def _write_serving(folder: Path, entry: str) -> None:
         f"from serving.{module} import {name} as TritonPythonModel  # noqa: F401\n",
         "utf-8",
     )
+
+
+def _tensors(config: str) -> list[str]:
+    """Return the inputs and outputs of a `config.pbtxt` as `export.triton_config` writes it."""
+    blocks: list[str] = _TENSOR.findall(config)
+    return [", ".join(line.strip() for line in block.splitlines()[1:-1]) for block in blocks]

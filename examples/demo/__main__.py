@@ -23,8 +23,8 @@ from rich.table import Table
 from embark.client import Client, Embeddings, Lookup, Sendable
 from embark.config import load
 from examples.demo.inputs import SENTENCES, photographs
-from export.graph import cosines
 from export.reference import Reference
+from export.verification import cosines
 
 DATA = Path(".cache") / "demo"
 _START_SECONDS = 120

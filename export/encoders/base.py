@@ -1,27 +1,31 @@
-"""What `export` must know of an encoder."""
+"""What `export` must know of an encoder: the interface of shipped encoders and of brought ones."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-import numpy.typing as npt
-
+from embark.errors import ConfigurationError
 from embark.inputs import Modality
+from export.encoders.samples import drawings, texts
+from export.preprocessing import ImagePreprocessing, Preprocessing, Staged, Tensor
+from export.serving.preparer import Preparer
+from export.verification import Thresholds
 
 if TYPE_CHECKING:
     import torch
 
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input of the encoder: name, numpy dtype, and shape without the batch (-1 is variable)."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
+_THRESHOLDS = {
+    "fp32": Thresholds(min_cosine=0.9999, min_neighbours=None),
+    "fp16": Thresholds(min_cosine=0.999, min_neighbours=0.95),
+    "int8": Thresholds(min_cosine=0.98, min_neighbours=0.8),
+}
+_CALIBRATION_INPUTS = 32
 
 
 @dataclass(frozen=True)
@@ -33,56 +37,101 @@ class Weights:
 
 
 class Encoder(ABC):
-    """One public model.
+    """One public model. A subclass states the first four attributes, and has a `module`.
 
     Attributes:
-        name: public model name.
-        modality: what it embeds.
+        name: public model name; `embark export --name` gives it to a brought encoder.
+        modality: what it embeds, `text` or `image`.
         dimension: length of its vectors.
-        dtype: type that the archive stores.
+        preprocessing: how an input is prepared.
+        dtype: type that the archive stores, `float16` or `float32`.
         max_batch_size: most inputs in one inference request.
-        inputs: tensors of the encoder's graph; its output is EMBEDDING, float32.
-        front: class of `export.serving` that prepares inputs, as `module:Class`.
-        preprocessing: every choice in preparing an input; part of the generation.
+        origin: in words for people, where the weights that `module` carries come from.
+        precisions: arithmetic that it can be compiled for.
+        thresholds: for a precision, how near to PyTorch the compiled encoder must be.
     """
 
-    name: str
+    name: str = ""
     modality: Modality
     dimension: int
     dtype: str = "float16"
-    max_batch_size: int
-    inputs: tuple[Tensor, ...]
-    front: str
-    preprocessing: str
+    max_batch_size: int = 32
+    origin: str = "as the module has them"
+    precisions: Sequence[str] = ("fp32", "fp16", "int8")
+    thresholds: Mapping[str, Thresholds] = MappingProxyType({})
+
+    @property
+    @abstractmethod
+    def preprocessing(self) -> Preprocessing:
+        """How an input is prepared; a class attribute serves as well."""
 
     @abstractmethod
-    def assets(self) -> dict[str, bytes]:
-        """Return the files that the front needs, by name."""
+    def module(self) -> torch.nn.Module:
+        """Return the network, from the tensors of `preprocessing` to vectors.
 
-    @abstractmethod
+        Its output is one tensor of shape (n, dimension). It may carry its weights, or be given
+        them from `weights`.
+        """
+
     def weights(self, source: str) -> Weights:
         """Return the weights.
 
         Args:
-            source: `auto`, `seeded`, the name of an origin, or a file.
+            source: `auto`, the name of an origin that the encoder knows, or a file. Without an
+                override: those that `module` carries, or a .pth or .safetensors file.
 
         Raises:
             ConfigurationError: the source is unknown to this encoder or cannot be had.
         """
+        from export.encoders.weights import read_state
 
-    @abstractmethod
-    def skeleton(self) -> torch.nn.Module:
-        """Return the module, from `inputs` to EMBEDDING, without its weights."""
+        if source == "auto":
+            return Weights(dict(self.module().state_dict()), self.origin)
+        if Path(source).is_file():
+            return Weights(read_state(Path(source)), f"file {Path(source).name}")
+        raise ConfigurationError(f"{self.name} has no weights {source!r}; use auto or a file")
 
-    @abstractmethod
-    def prepare(self, payloads: Sequence[bytes], *, padded: bool) -> dict[str, npt.NDArray[Any]]:
-        """Return the encoder's tensors for a batch, as the front prepares them.
-
-        Args:
-            payloads: UTF-8 texts or encoded images.
-            padded: whether to pad as in serving, or as little as the batch allows.
-        """
-
-    @abstractmethod
     def samples(self) -> list[bytes]:
-        """Return inputs to verify a compiled encoder with."""
+        """Return inputs to verify a compiled encoder with: UTF-8 texts or encoded images."""
+        return texts() if self.modality == Modality.TEXT else drawings(8)
+
+    def calibration(self) -> list[bytes]:
+        """Return inputs to find the ranges of int8 arithmetic with; others than `samples`."""
+        if self.modality == Modality.TEXT:
+            return texts(_CALIBRATION_INPUTS, seed=1)
+        return drawings(_CALIBRATION_INPUTS, seed=1)
+
+    @property
+    def int8_method(self) -> str:
+        """How int8 numbers are chosen: `static`, from calibration inputs, or `dynamic`."""
+        return "dynamic" if self.modality == Modality.TEXT else "static"
+
+    def recipe(self) -> Iterator[str | bytes]:
+        """Return what an export is made from beside preprocessing and weights."""
+        from export.sources.python_class import class_sources
+
+        yield from class_sources(type(self))
+
+    def write_graph(self, module: torch.nn.Module, path: Path) -> None:
+        """Write `module`, which `graph.load_module` returned, as an ONNX file."""
+        from export.graph import compile_module
+
+        compile_module(self, module, path)
+
+    def threshold(self, precision: str) -> Thresholds:
+        """Return the threshold of a precision: the encoder's own, or the usual one."""
+        return self.thresholds.get(precision, _THRESHOLDS[precision])
+
+    @cached_property
+    def preparer(self) -> Preparer:
+        """What prepares inputs, opened from the same files as in serving."""
+        self._staged = Staged(self.preprocessing)
+        return self._staged.preparer
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Tensors of the encoder's graph; its output is EMBEDDING, float32."""
+        return self.preprocessing.inputs
+
+
+__all__ = ["Encoder", "ImagePreprocessing", "Tensor", "Weights"]

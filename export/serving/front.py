@@ -1,4 +1,4 @@
-"""What the fronts share: requests in, one call to the encoder for each shape, responses out.
+"""The front of a model: requests in, one call to the encoder for each shape, responses out.
 
 A front joins the requests that Triton's batcher hands it. An input that cannot be embedded fails
 its own request only, as INVALID_ARGUMENT with `code: message`.
@@ -14,6 +14,9 @@ import numpy as np
 import triton_python_backend_utils as triton
 
 from .invalid_input import InvalidInput
+from .opening import open_preparer
+
+_INPUTS = {"text": "TEXT", "image": "IMAGE"}
 
 
 class EncoderFailed(RuntimeError):
@@ -21,34 +24,18 @@ class EncoderFailed(RuntimeError):
 
 
 class Front:
-    """A Triton Python model in front of `<name>_encoder`. Subclasses prepare one modality."""
-
-    input_name: str
+    """A Triton Python model in front of `<name>_encoder`, as `preprocessing.json` says."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Called by Triton when the version is loaded."""
-        self.folder = Path(args["model_repository"]) / args["model_version"]
-        facts = json.loads((self.folder / "embark.json").read_text("utf-8"))
+        folder = Path(args["model_repository"]) / args["model_version"]
+        facts = json.loads((folder / "embark.json").read_text("utf-8"))
         self._generation = facts["generation"].encode()
         self._encoder = f"{facts['name']}_encoder"
         self._version = facts["version"]
         self._dimension = facts["dimension"]
-        self.load()
-
-    def load(self) -> None:
-        """Prepare what `prepare` needs."""
-
-    def prepare(self, payload: bytes) -> Any:
-        """Return one prepared input.
-
-        Raises:
-            InvalidInput: it can never be embedded.
-        """
-        raise NotImplementedError
-
-    def batches(self, prepared: list[Any]) -> list[tuple[list[int], dict[str, Any]]]:
-        """Return encoder batches: positions in `prepared`, and tensors by name."""
-        raise NotImplementedError
+        self._input = _INPUTS[facts["modality"]]
+        self._preparer = open_preparer(folder)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer every request, each with vectors or an error of its own."""
@@ -78,12 +65,12 @@ class Front:
         return answers
 
     def _prepare_request(self, request: Any) -> list[Any]:
-        tensor = triton.get_input_tensor_by_name(request, self.input_name)
-        return [self.prepare(payload) for payload in tensor.as_numpy().reshape(-1)]
+        tensor = triton.get_input_tensor_by_name(request, self._input)
+        return [self._preparer.prepare(payload) for payload in tensor.as_numpy().reshape(-1)]
 
     def _embed(self, prepared: list[Any]) -> Any:
         vectors = np.empty((len(prepared), self._dimension), np.float32)
-        for positions, tensors in self.batches(prepared):
+        for positions, tensors in self._preparer.batches(prepared):
             answer = triton.InferenceRequest(
                 model_name=self._encoder,
                 model_version=self._version,

@@ -1,7 +1,8 @@
-"""Encoded images to the square of pixels that a convolutional encoder takes.
+"""Encoded images to the square of pixels that an image encoder takes.
 
-The same steps as torchvision's evaluation transform: shorter side to 342, bilinear, then the
-central 299 x 299. Transparent images are laid on white; EXIF orientation is applied.
+The same steps as torchvision's evaluation transform: the shorter side to a length, then the
+central square; or the whole image stretched to the square. Transparent images are laid on white;
+EXIF orientation is applied.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from .invalid_input import InvalidInput
+from .preparer import Preparer, Tensors
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+INTERPOLATIONS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
 MAX_PIXELS = 50_000_000
-RESIZED = 342
-SIZE = 299
 # Beyond this ratio of sides, the ends that the crop would drop are dropped before resizing.
 _MAX_RATIO = 4
 
@@ -32,20 +37,54 @@ _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, 
             struct.error, zlib.error)  # fmt: skip
 
 
-def decode_image(data: bytes) -> npt.NDArray[np.uint8]:
-    """Return an image's pixels, uint8 of shape (299, 299, 3), RGB.
+class ImagePreparer(Preparer):
+    """IMAGE → PIXELS.
 
-    Raises:
-        InvalidInput: `not_an_image`, `image_too_large`.
+    Args:
+        resize: length that the shorter side gets; None stretches the image to the square.
+        crop: side of the square, at most `resize`.
+        interpolation: a name of `INTERPOLATIONS`.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(image)
-            return np.asarray(_crop(_to_rgb(ImageOps.exif_transpose(image))))
-    except InvalidInput:
-        raise
-    except _DAMAGED as error:
-        raise InvalidInput("not_an_image", f"cannot be decoded ({type(error).__name__})") from None
+
+    def __init__(self, resize: int | None, crop: int, interpolation: str) -> None:
+        self._resize = resize
+        self._size = crop
+        self._filter = INTERPOLATIONS[interpolation]
+
+    def prepare(self, payload: bytes) -> npt.NDArray[np.uint8]:
+        """Return an image's pixels, uint8 of shape (crop, crop, 3), RGB.
+
+        Raises:
+            InvalidInput: `not_an_image`, `image_too_large`.
+        """
+        try:
+            with Image.open(io.BytesIO(payload), formats=FORMATS) as image:
+                _check_size(image)
+                return np.asarray(self._square(_to_rgb(ImageOps.exif_transpose(image))))
+        except InvalidInput:
+            raise
+        except _DAMAGED as error:
+            reason = f"cannot be decoded ({type(error).__name__})"
+            raise InvalidInput("not_an_image", reason) from None
+
+    def collate(self, prepared: Sequence[npt.NDArray[np.uint8]], *, padded: bool = True) -> Tensors:
+        """Return PIXELS, uint8 of shape (len(prepared), crop, crop, 3)."""
+        return {"PIXELS": np.stack(prepared)}
+
+    def _square(self, image: Image.Image) -> Image.Image:
+        size = self._size
+        if self._resize is None:
+            return image.resize((size, size), self._filter)
+        image = _trim(image)
+        width, height = image.size
+        if width <= height:
+            resized = (self._resize, int(self._resize * height / width))
+        else:
+            resized = (int(self._resize * width / height), self._resize)
+        image = image.resize(resized, self._filter)
+        left = round((resized[0] - size) / 2)
+        top = round((resized[1] - size) / 2)
+        return image.crop((left, top, left + size, top + size))
 
 
 def _check_size(image: Image.Image) -> None:
@@ -68,19 +107,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
-
-
-def _crop(image: Image.Image) -> Image.Image:
-    image = _trim(image)
-    width, height = image.size
-    if width <= height:
-        resized = (RESIZED, int(RESIZED * height / width))
-    else:
-        resized = (int(RESIZED * width / height), RESIZED)
-    image = image.resize(resized, Image.Resampling.BILINEAR)
-    left = round((resized[0] - SIZE) / 2)
-    top = round((resized[1] - SIZE) / 2)
-    return image.crop((left, top, left + SIZE, top + SIZE))
 
 
 def _trim(image: Image.Image) -> Image.Image:

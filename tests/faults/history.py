@@ -21,8 +21,8 @@ from functools import partial
 import httpx
 import numpy as np
 
-from export.graph import cosines
 from export.reference import Reference
+from export.verification import cosines
 from tests.support.stack import wait_until
 from tests.support.threads import Threads
 

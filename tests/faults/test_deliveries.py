@@ -21,8 +21,8 @@ from embark.inputs import text_input
 from embark.keys import Key, digest
 from embark.queue.base import Lane
 from embark.queue.kafka.topics import Topics
-from export.graph import cosines
 from export.reference import Reference
+from export.verification import cosines
 from tests.support.deployment import Deployment
 from tests.support.stack import all_hits, drained, wait_for_hits, wait_until
 

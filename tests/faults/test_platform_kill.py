@@ -16,8 +16,8 @@ from PIL import Image
 
 from embark.client import Client, Sendable
 from embark.errors import ServiceError
-from export.graph import cosines
 from export.reference import Reference
+from export.verification import cosines
 from tests.support.stack import Stack, all_hits, running, wait_until
 from tests.support.threads import Threads
 

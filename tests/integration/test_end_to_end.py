@@ -17,8 +17,8 @@ from skimage import data
 
 from embark.client import Client, ImageUrl
 from embark.keys import parse_key
-from export.graph import cosines
 from export.reference import Reference
+from export.verification import cosines
 from tests.conftest import ALLOWED_ORIGIN
 from tests.support.stack import Stack, all_hits, wait_until
 

@@ -1,25 +1,31 @@
-"""Exported models: their numbers, their files, and what a crash leaves."""
+"""Exported models: their numbers, their files, what is refused, and what a crash leaves."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
+import onnx
 import pytest
+import torch
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from embark.errors import ConfigurationError, EmbArkError
 from embark.models import exported_versions, load_catalogue
-from export import graph
+from export import Encoder, ImagePreprocessing, Modality, Thresholds, graph
+from export.__main__ import main
 from export.encoders import ENCODERS, find
-from export.exporting import export_model
-from export.graph import cosines
+from export.encoders.text_lstm import TextLstm
+from export.exporting import Choices, export_model
 from export.reference import Reference
-from export.repository import live_facts, write_version
+from export.repository import newest_facts, write_version
 from export.triton_config import encoder_config, front_config
+from export.verification import cosines
 from tests.support.stack import REPOSITORY
 
 TEXTS = ("", "A man is eating food.", "word " * 400, "mixed 文字 🙂 ñ", "THE END")
@@ -42,9 +48,9 @@ def test_the_committed_configuration_is_the_generated_one(name: str) -> None:
 def test_minilm_is_the_original(minilm: Reference) -> None:
     from sentence_transformers import SentenceTransformer
 
-    from export.encoders.minilm import _folder
+    from export.encoders.minilm import minilm_folder
 
-    original = SentenceTransformer(str(_folder()), device="cpu").encode(list(TEXTS))
+    original = SentenceTransformer(str(minilm_folder()), device="cpu").encode(list(TEXTS))
     found = minilm.embed([text.encode() for text in TEXTS])
     assert cosines(found, original).min() >= 0.9999
 
@@ -56,9 +62,9 @@ def test_every_exported_model_is_in_the_catalogue() -> None:
         assert model.facts.dimension == find(name).dimension
 
 
-def test_seeded_weights_are_the_same_each_time() -> None:
-    encoder = find("inception_v3")
-    first, second = encoder.weights("seeded"), encoder.weights("seeded")
+@pytest.mark.parametrize("name", ["resnet50", "text_lstm"])
+def test_seeded_weights_are_the_same_each_time(name: str) -> None:
+    first, second = find(name).weights("seeded"), find(name).weights("seeded")
     assert first.state.keys() == second.state.keys()
     assert all((first.state[name] == second.state[name]).all() for name in first.state)
 
@@ -73,20 +79,59 @@ def test_an_export_that_is_up_to_date_loads_no_torch() -> None:
     assert ended.stdout.count(b"up to date") == len(ENCODERS)
 
 
-def test_a_graph_that_disagrees_is_refused(tmp_path: Path) -> None:
-    import torch
+class Strict(Encoder):
+    """Asks for more than arithmetic can give."""
 
-    encoder = find("minilm")
-    module = graph.load_module(encoder, encoder.weights("auto"))
-    graph.write_graph(encoder, module, tmp_path / "model.onnx")
-    with torch.no_grad():
-        next(module.parameters()).mul_(2)
-    with pytest.raises(EmbArkError, match="nothing was published"):
-        graph.verify(encoder, module, tmp_path / "model.onnx")
+    name = "strict"
+    modality = Modality.IMAGE
+    dimension = 3
+    preprocessing = ImagePreprocessing(8, 8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    thresholds = MappingProxyType({"fp32": Thresholds(min_cosine=1.5)})
+
+    def module(self) -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+
+
+def test_what_is_below_its_threshold_is_not_published(tmp_path: Path) -> None:
+    with pytest.raises(EmbArkError, match=r"1\.5 is required") as refused:
+        export_model(Strict(), tmp_path)
+    assert refused.value.code == "verification_failed"
+    assert list(tmp_path.iterdir()) == []
+    unverified = export_model(Strict(), tmp_path, Choices(verify=False))
+    assert (unverified.written, unverified.verification) == (True, None)
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "models"
+    assert main(["text_lstm", "--output", str(output), "--dry-run", "--json"]) == 0
+    (plan,) = json.loads(capsys.readouterr().out)
+    assert (plan["status"], plan["version"], plan["generation"]) == ("would_export", 1, None)
+    assert not output.exists()
+
+
+def test_text_lstm_is_compiled_to_lstms(tmp_path: Path) -> None:
+    exported = export_model(TextLstm(), tmp_path)
+    assert exported.verification is not None
+    assert exported.verification.batch_sizes[-1] > 8
+    compiled = tmp_path / "text_lstm_encoder" / "1" / "model.onnx"
+    operators = [node.op_type for node in onnx.load(compiled).graph.node]
+    assert operators.count("LSTM") == 2
+    assert "Loop" not in operators
+    run, encoder = graph.open_graph(compiled), TextLstm()
+    payloads = [text.encode() for text in TEXTS]
+    mixed = run(encoder.preparer.collate(graph.prepare(encoder, payloads)))
+    expected = Reference(tmp_path, "text_lstm").embed(payloads)
+    np.testing.assert_allclose(mixed, expected, atol=1e-5)
+
+
+def test_weights_of_another_module_are_refused(tmp_path: Path) -> None:
+    weights = REPOSITORY / "minilm_encoder" / str(exported_versions(REPOSITORY / "minilm")[-1])
+    with pytest.raises(ConfigurationError, match="not of this module"):
+        export_model(TextLstm(), tmp_path, Choices(weights=str(weights / "weights.safetensors")))
 
 
 def test_a_crash_leaves_no_version_that_counts(tmp_path: Path) -> None:
-    encoder, facts = find("inception_v3"), live_facts(REPOSITORY, "inception_v3")
+    encoder, facts = find("inception_v3"), newest_facts(REPOSITORY, "inception_v3")
     assert facts is not None
     changed = facts.model_copy(update={"version": 1})
 
@@ -106,7 +151,7 @@ def test_unknown_names_and_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="minilm"):
         find("none")
     with pytest.raises(ConfigurationError, match="no weights"):
-        export_model(find("inception_v3"), tmp_path, "nowhere")
+        export_model(find("inception_v3"), tmp_path, Choices(weights="nowhere"))
 
 
 def test_a_vector_fits_its_stored_type(inception: Reference) -> None:

@@ -16,10 +16,13 @@ from consumers.inputs.image import inspect
 from embark.errors import PermanentFailure
 from embark.settings import InputSettings
 from export.serving.invalid_input import InvalidInput
-from export.serving.pixels import SIZE, decode_image
-from export.serving.tokens import BUCKETS, bucket_of, by_bucket, pad
+from export.serving.pixels import ImagePreparer
+from export.serving.tokens import bucket_of, by_bucket, pad
 
 LIMITS = InputSettings()
+SIZE, BUCKETS = 299, (16, 32, 64, 128, 256)
+
+decode_image = ImagePreparer(342, SIZE, "bilinear").prepare
 
 
 def encoded(image: Image.Image, form: str, **options: object) -> bytes:
@@ -124,7 +127,7 @@ def test_damaged_images_are_refused_or_decoded(
 
 @given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=256), max_size=20))
 def test_every_row_is_in_the_smallest_bucket_that_holds_it(rows: list[list[int]]) -> None:
-    found = by_bucket(rows)
+    found = by_bucket(rows, BUCKETS)
     assert sorted(position for group in found.values() for position in group) == list(
         range(len(rows))
     )
@@ -133,5 +136,5 @@ def test_every_row_is_in_the_smallest_bucket_that_holds_it(rows: list[list[int]]
         assert tensors["INPUT_IDS"].shape == (len(group), bucket)
         for position, mask in zip(group, tensors["ATTENTION_MASK"], strict=True):
             assert mask.sum() == len(rows[position])
-            assert bucket_of(len(rows[position])) == bucket
-    assert bucket_of(BUCKETS[-1]) == BUCKETS[-1]
+            assert bucket_of(len(rows[position]), BUCKETS) == bucket
+    assert bucket_of(BUCKETS[-1], BUCKETS) == BUCKETS[-1]
