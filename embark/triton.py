@@ -72,7 +72,6 @@ def triton_command(
         "backend-config": f"python,shm-region-prefix-name={region}",
         # New versions are loaded on request, on loopback only: see `load_model`.
         "model-control-mode": "explicit",
-        "load-model": "*",
         "exit-timeout-secs": _EXIT_SECONDS,
         "http-address": "127.0.0.1",
         "http-port": ports.http,
@@ -88,6 +87,7 @@ def triton_command(
             str(server / "bin" / "tritonserver"),
             "--disable-auto-complete-config",
             *(f"--{name}={value}" for name, value in flags.items()),
+            *(f"--load-model={name}" for name in _with_versions(repository)),
         ],
         {
             **os.environ,
@@ -122,6 +122,17 @@ def forget_shared_memory(region: str) -> None:
     """Remove what a Triton that was killed left in shared memory."""
     for segment in _SHARED_MEMORY.glob(f"{region}*"):
         segment.unlink(missing_ok=True)
+
+
+def _with_versions(repository: Path) -> list[str]:
+    """Return the models that have a version; Triton does not start with one that has none."""
+    return sorted(
+        {
+            config.parent.name
+            for config in repository.glob("*/config.pbtxt")
+            if any(folder.name.isdecimal() for folder in config.parent.iterdir())
+        }
+    )
 
 
 def _layout(environment: Path) -> dict[str, Any]:

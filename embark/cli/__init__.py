@@ -16,13 +16,14 @@ from embark.cli import (
     prefetch,
     queue,
     schema,
+    tune,
     up,
 )
 from embark.cli.output import show_error
 from embark.errors import BadRequest, ConfigurationError, EmbArkError, ServiceError
 from embark.version import __version__
 
-_COMMANDS = (up, lookup, prefetch, models, invalidate, queue, schema, cluster, export, doctor)
+_COMMANDS = (up, lookup, prefetch, models, invalidate, queue, schema, cluster, export, tune, doctor)
 _USAGE, _FAILED, _INTERRUPTED = 2, 1, 130
 
 
