@@ -7,6 +7,7 @@ import sys
 
 from embark import log
 from embark.cli import (
+    archive,
     cluster,
     doctor,
     export,
@@ -23,7 +24,20 @@ from embark.cli.output import show_error
 from embark.errors import BadRequest, ConfigurationError, EmbArkError, ServiceError
 from embark.version import __version__
 
-_COMMANDS = (up, lookup, prefetch, models, invalidate, queue, schema, cluster, export, tune, doctor)
+_COMMANDS = (
+    up,
+    lookup,
+    prefetch,
+    models,
+    invalidate,
+    queue,
+    schema,
+    cluster,
+    archive,
+    export,
+    tune,
+    doctor,
+)
 _USAGE, _FAILED, _INTERRUPTED = 2, 1, 130
 
 

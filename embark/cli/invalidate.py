@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from embark.cli.inputs import add_inputs, by_model, chunks
 from embark.cli.models.common import Deployment, add_options, deployment, progress_bar
 from embark.cli.output import console, show_json
-from embark.client import ImageUrl, Sendable, read_file
+from embark.client import Sendable
+from embark.dataset.digests import input_of
 from embark.errors import BadRequest
-from embark.inputs import Input, image_input, image_url_input, text_input
+from embark.inputs import Input
 from embark.invalidation import Invalidation
 from embark.keys import Key, digest
 
@@ -84,14 +84,6 @@ def _contents(inputs: Sequence[Sendable]) -> Mapping[bytes, Input | None]:
         if isinstance(one, Key):
             contents.setdefault(one.digest, None)
             continue
-        item = _input(one)
+        item = input_of(one)
         contents[digest(item)] = item
     return contents
-
-
-def _input(one: str | bytes | Path | ImageUrl) -> Input:
-    if isinstance(one, str):
-        return text_input(one)
-    if isinstance(one, ImageUrl):
-        return image_url_input(one.url)
-    return image_input(read_file(one) if isinstance(one, Path) else one)
