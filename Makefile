@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3.13 python3; 
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: setup retina models demo test test-fast test-faults check check-docker docs lock clean
+.PHONY: setup retina models tensorrt demo test test-fast test-faults check check-docker docs lock clean
 
 setup: .venv/.done
 retina: .venv-retina/.done
@@ -32,13 +32,17 @@ retina: .venv-retina/.done
 	$(UV) pip sync --quiet --python .venv-retina/bin/python requirements/retina.txt
 	touch $@
 
+# TensorRT's libraries, about half a gigabyte; Maven keeps what it has.
+tensorrt: setup
+	$(BIN)/python -m export.tensorrt.fetch
+
 models: setup
 	$(BIN)/python -m export --all
 
 demo: setup retina models
 	$(BIN)/python -m examples.demo
 
-test: setup retina models
+test: setup retina models tensorrt
 	$(BIN)/python -m pytest
 
 test-faults: setup retina models

@@ -38,7 +38,7 @@ class ModelFacts(BaseModel):
         generation: 16 hexadecimal characters; digest of weights, preprocessing and dtype.
         version: Triton version number that serves this generation.
         max_batch_size: most items in one inference request.
-        precision: arithmetic of the compiled encoder: `fp32`, `fp16` or `int8`.
+        precision: arithmetic of the compiled encoder: `fp32`, `fp16`, `bf16` or `int8`.
         weights: where the weights come from, in words for people.
         recipe: digest of what went into the export, to tell whether it is out of date.
     """
@@ -52,7 +52,7 @@ class ModelFacts(BaseModel):
     generation: str = Field(pattern=r"^[0-9a-f]{16}$")
     version: int = Field(ge=1)
     max_batch_size: int = Field(ge=1)
-    precision: str = Field("fp32", pattern=r"^(fp32|fp16|int8)$")
+    precision: str = Field("fp32", pattern=r"^(fp32|fp16|bf16|int8)$")
     weights: str
     recipe: str
 

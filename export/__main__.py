@@ -21,7 +21,7 @@ from export.sources.options import Options
 from export.triton_config import BACKENDS
 
 _FAILED, _USAGE = 1, 2
-_PRECISIONS = ("fp32", "fp16", "int8")
+_PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 def main(arguments: list[str] | None = None) -> int:

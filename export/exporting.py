@@ -21,6 +21,7 @@ from export.repository import (
     write_configs,
     write_version,
 )
+from export.serving.bfloat16 import NO_BFLOAT16, has_bfloat16, open_bfloat16
 from export.serving.preparer import Tensors
 from export.verification import Verification, verify
 
@@ -108,6 +109,8 @@ def plan_export(encoder: Encoder, repository: Path, choices: Choices) -> Plan:
             f"{encoder.name} cannot be compiled for {choices.precision}; it can for"
             f" {' and '.join(encoder.precisions)}"
         )
+    if choices.precision == "bf16":
+        _check_bfloat16(choices)
     recipe = identity.recipe(encoder, choices.weights, choices.arithmetic)
     newest = newest_facts(repository, encoder.name)
     same = newest is not None and newest.recipe == recipe and not choices.force
@@ -180,6 +183,15 @@ def export_model(
     return Export(facts, written=True, verification=verification)
 
 
+def _check_bfloat16(choices: Choices) -> None:
+    if choices.backend != "python":
+        raise ConfigurationError(
+            f"bf16 is computed by OpenVINO, on --backend python; not on {choices.backend}"
+        )
+    if not has_bfloat16():
+        raise ConfigurationError(NO_BFLOAT16)
+
+
 class _Inputs:
     """The encoder's samples, prepared, and PyTorch's vectors of them.
 
@@ -193,7 +205,9 @@ class _Inputs:
 
     def verify(self, compiled: Path, engine: Path | None, precision: str) -> Verification:
         """Compare what will be served with PyTorch."""
-        if engine is None:
+        if precision == "bf16":
+            run = open_bfloat16(compiled)
+        elif engine is None:
             run = graph.open_graph(compiled)
         else:
             from export.tensorrt import Engine

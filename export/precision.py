@@ -22,7 +22,7 @@ from embark.errors import ConfigurationError, EmbArkError
 if TYPE_CHECKING:
     import torch
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 INT8_METHODS = ("static", "dynamic")
 
 Tensors = dict[str, npt.NDArray[Any]]

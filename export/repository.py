@@ -19,6 +19,8 @@ from export.triton_config import BACKENDS, encoder_config, front_config
 from export.tuning.record import read_tuning
 
 _SERVING = Path(__file__).parent / "serving"
+# A graph has its precision in itself; bfloat16 is how a float32 one is run.
+_ENCODERS = {"bf16": "bfloat16_encoder:Bfloat16Encoder"}
 _UNFINISHED = ".new-"
 _TENSOR = re.compile(r"^(?:input|output) \{$.*?^\}$", re.MULTILINE | re.DOTALL)
 
@@ -102,7 +104,7 @@ def write_version(
     """
 
     def fill_encoder(folder: Path) -> None:
-        _write_serving(folder, "onnx_encoder:OnnxEncoder")
+        _write_serving(folder, _ENCODERS.get(facts.precision, "onnx_encoder:OnnxEncoder"))
         write_encoder(folder)
 
     def fill_front(folder: Path) -> None:

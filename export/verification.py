@@ -221,7 +221,9 @@ def _failed(message: str) -> EmbArkError:
 def _normalised(vectors: Vectors) -> npt.NDArray[np.float64]:
     exact = np.asarray(vectors, np.float64)
     lengths = np.linalg.norm(exact, axis=1, keepdims=True)
-    return np.divide(exact, lengths, out=np.zeros_like(exact), where=lengths > 0)
+    made = np.zeros_like(exact)
+    np.divide(exact, lengths, out=made, where=lengths > 0)
+    return made
 
 
 def _similarities(vectors: Vectors) -> npt.NDArray[np.float64]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _THRESHOLDS = {
     "fp32": Thresholds(min_cosine=0.9999, min_neighbours=None),
     "fp16": Thresholds(min_cosine=0.999, min_neighbours=0.95),
+    "bf16": Thresholds(min_cosine=0.98, min_neighbours=0.9),
     "int8": Thresholds(min_cosine=0.98, min_neighbours=0.8),
 }
 _CALIBRATION_INPUTS = 32
@@ -57,7 +58,7 @@ class Encoder(ABC):
     dtype: str = "float16"
     max_batch_size: int = 32
     origin: str = "as the module has them"
-    precisions: Sequence[str] = ("fp32", "fp16", "int8")
+    precisions: Sequence[str] = ("fp32", "fp16", "bf16", "int8")
     thresholds: Mapping[str, Thresholds] = MappingProxyType({})
 
     @property

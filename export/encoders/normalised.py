@@ -26,7 +26,7 @@ class Normalised(nn.Module):
         """Return the module's vectors."""
         mean = torch.tensor(self.mean).reshape(3, 1, 1)
         std = torch.tensor(self.std).reshape(3, 1, 1)
-        scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+        scaled = (pixels.float().permute(0, 3, 1, 2) / 255 - mean) / std
         # Normalised in float32 even where the module's arithmetic is float16.
         first = next(self.module.parameters(), scaled)
         vectors: Tensor = self.module(scaled.to(first.dtype))

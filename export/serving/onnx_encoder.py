@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import triton_python_backend_utils as triton
+
+Run = Callable[[dict[str, Any]], Any]
 
 
 class OnnxEncoder:
@@ -18,15 +21,20 @@ class OnnxEncoder:
         """Called by Triton when the version is loaded."""
         config = json.loads(args["model_config"])
         threads = int(config["parameters"]["intra_op_threads"]["string_value"])
+        graph = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
+        self._inputs = [tensor["name"] for tensor in config["input"]]
+        self._run = self.open(graph, threads)
+
+    def open(self, graph: Path, threads: int) -> Run:
+        """Return what computes the vectors of a feed, arrays by name; 0 threads is one a core."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # Spinning threads would take the cores from the fronts.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        graph = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
-        self._session = onnxruntime.InferenceSession(
+        session = onnxruntime.InferenceSession(
             str(graph), options, providers=["CPUExecutionProvider"]
         )
-        self._inputs = [tensor.name for tensor in self._session.get_inputs()]
+        return lambda feed: session.run(["EMBEDDING"], feed)[0]
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer every request of a batch."""
@@ -36,7 +44,7 @@ class OnnxEncoder:
                 name: np.concatenate(parts)
                 for name, parts in zip(self._inputs, tensors, strict=True)
             }
-            (vectors,) = self._session.run(["EMBEDDING"], feed)
+            vectors = self._run(feed)
         except Exception as error:
             failure = triton.TritonError(f"inference failed: {error}", triton.TritonError.INTERNAL)
             return [triton.InferenceResponse(error=failure) for _ in requests]

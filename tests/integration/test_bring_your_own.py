@@ -25,8 +25,10 @@ from embark.models import load_catalogue
 from export.__main__ import main
 from export.encoders.base import Encoder
 from export.reference import Reference
+from export.serving.bfloat16 import has_bfloat16
 from export.sources import open_encoder
 from export.sources.options import Options
+from export.verification import cosines
 from tests.support.stack import free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +55,7 @@ class Workplace:
             "EMBARK_RETINA__ENVIRONMENT": str(ROOT / ".venv-retina"),
             "EMBARK_GATEWAY__PORT": str(self.port),
             "EMBARK_DATA": str(folder / "data"),
+            "EMBARK_RETINA__MODEL_REPOSITORY": str(folder / "models"),
             # Names of folders must not be looked up elsewhere.
             "HF_HUB_OFFLINE": "1",
         }
@@ -244,3 +247,34 @@ def test_what_cannot_be_exported_is_refused(
     assert main([*command.split(), "--output", str(workplace.models)]) == 2
     assert reason in capsys.readouterr().err
     assert sorted(workplace.models.rglob("*")) == before
+
+
+def test_another_precision_is_a_generation_that_is_promoted(
+    workplace: Workplace, client: Client
+) -> None:
+    precision = "bf16" if has_bfloat16() else "int8"
+    export = f"embark export colours:Colours --name colours --precision {precision}"
+    (facts,) = json.loads(workplace.run(f"{export} --output models --json"))
+    assert facts["version"] == 2
+
+    def live() -> str:
+        (colours,) = (one for one in client.models() if one["name"] == "colours")
+        return str(colours["generation"])
+
+    assert live() != facts["generation"]
+    workplace.run("embark models promote colours --force")
+    wait_until(lambda: live() == facts["generation"], 20, "it is live")
+    served = client.lookup(photographs(), "colours", on_miss="wait", wait_ms=20_000)
+    assert served.hits.all()
+    encoder = workplace.encoder("colours:Colours", "colours")
+    expected = Reference(workplace.models, "colours", encoder).embed(photographs())
+    assert cosines(served.embeddings, expected).min() >= 0.98
+    assert not np.array_equal(served.embeddings, expected.astype(np.float16))
+
+
+def test_bfloat16_needs_the_python_backend(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = "colours:Colours --name other --precision bf16 --backend onnxruntime --output models"
+    assert main(command.split()) == 2
+    assert "--backend python" in capsys.readouterr().err
