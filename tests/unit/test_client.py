@@ -131,7 +131,7 @@ def test_commands_print_json(
     assert len(printed[0]["embedding"]) == DIMENSION
     assert main(["prefetch", "d", "--url", url, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"accepted": 1, "invalid": 0}
-    assert main(["models", "--url", url, "--json"]) == 0
+    assert main(["models", "list", "--url", url, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["models"]) == 2
 
 
@@ -143,7 +143,7 @@ def test_commands_print_tables_and_errors(url: str, capsys: pytest.CaptureFixtur
     assert main(["lookup", "--url", url]) == 2
     assert main(["lookup", "a", "--model", "none", "--url", url]) == 2
     assert "no model is named" in capsys.readouterr().err
-    assert main(["models", "--url", "http://127.0.0.1:1", "--json"]) == 1
+    assert main(["models", "list", "--url", "http://127.0.0.1:1", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "unreachable"
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from embark.cli.models.common import Deployment, add_options, deployment
 from embark.cli.output import console, show_json
+from embark.client import Client
 from embark.errors import BadRequest
 from embark.models import Model
 
@@ -28,7 +29,9 @@ _COLUMNS = (
 
 def add_actions(actions: Any) -> None:
     """Declare the actions."""
-    add_options(actions.add_parser("list", help="every generation of every model"), show_list)
+    listed = actions.add_parser("list", help="every generation of every model")
+    listed.add_argument("--url", help="ask this service, not the model repository and the archive")
+    add_options(listed, show_list)
     shown = actions.add_parser("show", help="one model: its generations, and what was decided")
     shown.add_argument("model", metavar="MODEL", help="public model name")
     add_options(shown, show_model)
@@ -36,8 +39,12 @@ def add_actions(actions: Any) -> None:
 
 def show_list(options: argparse.Namespace) -> int:
     """Print all generations."""
-    with deployment(options) as opened:
-        rows = [row for name in opened.exported for row in _rows(opened, name)]
+    if options.url:
+        with Client(options.url) as client:
+            rows = [row for model in client.models() for row in _served_rows(model)]
+    else:
+        with deployment(options) as opened:
+            rows = [row for name in opened.exported for row in _rows(opened, name)]
     if options.json:
         show_json({"models": rows})
         return 0
@@ -84,6 +91,19 @@ def _rows(opened: Deployment, name: str) -> list[dict[str, Any]]:
         oov = state.oov.get(generation)
         origin = f"set, {oov.origin}" if oov else _exported_oov(model)
         rows.append({**facts, "state": word, "oov": origin})
+    return rows
+
+
+def _served_rows(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each generation that a service tells of; its facts are of the live one."""
+    rows = []
+    for served in model["generations"]:
+        state = "live" if served["live"] else "beside"
+        row = {**model, "generation": served["generation"], "version": served["version"]}
+        if not served["live"]:
+            row |= {"precision": "", "weights": ""}
+        row.pop("generations")
+        rows.append({**row, "state": state})
     return rows
 
 
