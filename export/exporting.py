@@ -15,6 +15,7 @@ from export import graph, identity
 from export.encoders.base import Encoder, Weights
 from export.engines import build_engine, capabilities, check_buildable, place
 from export.repository import (
+    check_backend,
     check_compatible,
     newest_facts,
     next_version,
@@ -111,6 +112,7 @@ def plan_export(encoder: Encoder, repository: Path, choices: Choices) -> Plan:
         )
     if choices.precision == "bf16":
         _check_bfloat16(choices)
+    check_backend(repository, encoder.name, choices.backend)
     recipe = identity.recipe(encoder, choices.weights, choices.arithmetic)
     newest = newest_facts(repository, encoder.name)
     same = newest is not None and newest.recipe == recipe and not choices.force

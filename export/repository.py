@@ -63,6 +63,27 @@ def check_compatible(repository: Path, encoder: Encoder) -> None:
             )
 
 
+def check_backend(repository: Path, name: str, backend: str) -> None:
+    """Return if a backend may be the main one of a model.
+
+    Raises:
+        ConfigurationError: it would compute a bfloat16 version in other arithmetic.
+    """
+    if backend != "python" and (versions := _bfloat16_versions(repository / f"{name}_encoder")):
+        raise ConfigurationError(
+            f"version {versions[0]} of {name} is bf16, which only --backend python computes; retire"
+            " it first: embark models retire"
+        )
+
+
+def _bfloat16_versions(encoder: Path) -> list[str]:
+    return sorted(
+        entry.parent.name
+        for entry in encoder.glob("[0-9]*/model.py")
+        if "bfloat16_encoder" in entry.read_text("utf-8")
+    )
+
+
 def write_configs(repository: Path, encoder: Encoder, version: int, backend: str) -> None:
     """Write both `config.pbtxt`, and under `configs/` the encoder's for the other backends.
 
@@ -78,8 +99,13 @@ def write_configs(repository: Path, encoder: Encoder, version: int, backend: str
     configs.mkdir(parents=True, exist_ok=True)
     front.mkdir(exist_ok=True)
     (front / "config.pbtxt").write_text(front_config(encoder, tuning), "utf-8")
+    # Another backend would compute a bfloat16 version in other arithmetic.
+    only = _bfloat16_versions(folder)
     for one in BACKENDS:
         other = configs / f"{one}.pbtxt"
+        if only and one != backend:
+            other.unlink(missing_ok=True)
+            continue
         text = encoder_config(encoder, one, tuning, capabilities(folder / str(version)))
         if one == backend:
             other.unlink(missing_ok=True)
