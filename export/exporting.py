@@ -202,8 +202,13 @@ class _Inputs:
 
     def __init__(self, encoder: Encoder, module: torch.nn.Module) -> None:
         self._encoder = encoder
-        self._prepared = graph.prepare(encoder, encoder.samples())
+        self._prepared = graph.prepare(encoder, graph.samples_of(encoder))
         self._expected = graph.reference_vectors(encoder, module, self._prepared)
+        if len(self._expected) > 1 and (self._expected == self._expected[0]).all():
+            raise ConfigurationError(
+                f"{encoder.name}: all {len(self._expected)} samples have the same vector; look at"
+                " the weights, or give samples() that differ"
+            )
 
     def verify(self, compiled: Path, engine: Path | None, precision: str) -> Verification:
         """Compare what will be served with PyTorch."""
@@ -244,7 +249,7 @@ def _compile(
 
         report("calibrating")
         exact = target.rename(target.with_name("exact.onnx"))
-        prepared = graph.prepare(encoder, encoder.calibration())
+        prepared = graph.prepare(encoder, graph.calibration_of(encoder))
         tensors = [encoder.preparer.collate([one]) for one in prepared]
         write_int8(exact, target, encoder.int8_method, tensors, for_engine=choices.for_engine)
 

@@ -18,11 +18,15 @@ import numpy.typing as npt
 from embark.errors import ConfigurationError, EmbArkError
 from export.encoders.base import Encoder, ImagePreprocessing, Weights
 from export.serving.invalid_input import InvalidInput
+from export.verification import cosines
 
 if TYPE_CHECKING:
     import torch
 
 OPSET = 18
+_FEWEST_SAMPLES = 3
+# What the archive's type may cost: numbers in its range lose far less.
+_STORED_COSINE = 0.9999
 
 
 def load_module(encoder: Encoder, weights: Weights) -> torch.nn.Module:
@@ -51,6 +55,47 @@ def with_normalisation(encoder: Encoder, module: torch.nn.Module) -> torch.nn.Mo
     from export.encoders.normalised import Normalised
 
     return Normalised(module, preprocessing.mean, preprocessing.std)
+
+
+def samples_of(encoder: Encoder) -> list[bytes]:
+    """Return the inputs to verify with: the encoder's own, or the usual ones that it takes.
+
+    Raises:
+        ConfigurationError: they are not bytes, or too few are taken.
+    """
+    return _taken(encoder, "samples", own=type(encoder).samples is not Encoder.samples)
+
+
+def calibration_of(encoder: Encoder) -> list[bytes]:
+    """Return the inputs to find ranges with, as `samples_of`."""
+    return _taken(encoder, "calibration", own=type(encoder).calibration is not Encoder.calibration)
+
+
+def _taken(encoder: Encoder, method: str, *, own: bool) -> list[bytes]:
+    payloads: list[bytes] = getattr(encoder, method)()
+    wrong = next((one for one in payloads if not isinstance(one, bytes)), None)
+    if wrong is not None:
+        raise ConfigurationError(
+            f"{encoder.name}: {method}() has a {type(wrong).__name__}; it returns bytes, UTF-8"
+            " texts or encoded images"
+        )
+    taken = payloads if own else [one for one in payloads if not _is_refused(encoder, one)]
+    if len(taken) < _FEWEST_SAMPLES:
+        raise ConfigurationError(
+            f"{encoder.name}: {method}() has {len(taken)} inputs that the preprocessing takes; give"
+            f" at least {_FEWEST_SAMPLES}"
+        )
+    return taken
+
+
+def _is_refused(encoder: Encoder, payload: bytes) -> bool:
+    try:
+        encoder.preparer.prepare(payload)
+    except InvalidInput:
+        return True
+    except Exception:
+        return False  # told with its number and its traceback when it is prepared
+    return False
 
 
 def prepare(encoder: Encoder, payloads: Sequence[bytes]) -> list[Any]:
@@ -91,7 +136,7 @@ def compile_module(encoder: Encoder, module: torch.nn.Module, path: Path) -> Non
     """
     import torch
 
-    payloads = encoder.samples()
+    payloads = samples_of(encoder)
     # Of one row, the exporter would take the batch for fixed.
     example = tensors_of(encoder, [payloads[0], payloads[-1]])
     shapes = tuple(_variable(tensor.shape) for tensor in encoder.inputs)
@@ -118,10 +163,21 @@ def compile_module(encoder: Encoder, module: torch.nn.Module, path: Path) -> Non
 
 
 def open_graph(graph: Path) -> Callable[[dict[str, npt.NDArray[Any]]], npt.NDArray[np.float32]]:
-    """Return a function that runs an ONNX file in ONNX Runtime: tensors by name to EMBEDDING."""
+    """Return a function that runs an ONNX file in ONNX Runtime: tensors by name to EMBEDDING.
+
+    Raises:
+        EmbArkError: ONNX Runtime cannot load it.
+    """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise EmbArkError(
+            f"ONNX Runtime cannot run the compiled encoder: {error}; a module in bfloat16 must be"
+            " made float32",
+            code="verification_failed",
+        ) from None
     names = {tensor.name for tensor in session.get_inputs()}
 
     def run(tensors: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
@@ -189,6 +245,11 @@ def _checked(encoder: Encoder, vector: Any) -> npt.NDArray[np.float32]:
         raise ConfigurationError(
             f"{encoder.name}: a vector has numbers that {encoder.dtype} cannot hold, or none at"
             f" all (largest {np.abs(array).max()}); mend the module, or set dtype = 'float32'"
+        )
+    if cosines(stored, array).min() < _STORED_COSINE:
+        raise ConfigurationError(
+            f"{encoder.name}: the numbers of a vector are too small for {encoder.dtype} (largest"
+            f" {np.abs(array).max():.1e}); normalise them, or set dtype = 'float32'"
         )
     return array
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from export.encoders.base import Encoder, Weights
+from export.graph import calibration_of
 
 _MODULES = ("graph.py", "half.py", "precision.py", "preprocessing.py")
 _FOLDERS = ("encoders", "serving", "sources")
@@ -18,24 +19,22 @@ def generation(encoder: Encoder, weights: Weights, precision: str) -> str:
     `precision` is `exporting.Choices.arithmetic`. For int8, how its ranges are found counts too.
     Software versions take no part: the same weights give the same vectors but for rounding.
     """
-    import torch
-
     hasher = hashlib.blake2b(digest_size=8)
     _add(hasher, encoder.name, encoder.dtype)
     for name, content in sorted(encoder.preprocessing.files().items()):
         _add(hasher, name, content)
-    for name, tensor in sorted(weights.state.items()):
-        numbers = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
-        _add(hasher, name, str(tensor.dtype), str(tuple(tensor.shape)), numbers.numpy().tobytes())
+    _add_state(hasher, weights)
     if precision != "fp32":
         _add(hasher, precision)
     if precision.startswith("int8"):
-        _add(hasher, encoder.int8_method, *encoder.calibration())
+        _add(hasher, encoder.int8_method, *calibration_of(encoder))
     return hasher.hexdigest()
 
 
 def recipe(encoder: Encoder, source: str, precision: str) -> str:
-    """Return the digest of what an export is made from, known without loading any weights.
+    """Return the digest of what an export is made from.
+
+    Known without loading any weights, but for those that only a brought class can say.
 
     Args:
         encoder: what is exported.
@@ -52,6 +51,8 @@ def recipe(encoder: Encoder, source: str, precision: str) -> str:
     for name, content in sorted(encoder.preprocessing.files().items()):
         _add(hasher, name, content)
     _add(hasher, *encoder.recipe())
+    if source == "auto" and encoder.carries_weights:
+        _add_state(hasher, encoder.weights(source))
     for path in _sources():
         _add(hasher, path.name, path.read_bytes())
     return hasher.hexdigest()
@@ -62,6 +63,14 @@ def _sources() -> Iterator[Path]:
     for folder in _FOLDERS:
         yield from sorted((package / folder).glob("*.py"))
     yield from (package / name for name in _MODULES)
+
+
+def _add_state(hasher: hashlib.blake2b, weights: Weights) -> None:
+    import torch
+
+    for name, tensor in sorted(weights.state.items()):
+        numbers = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+        _add(hasher, name, str(tensor.dtype), str(tuple(tensor.shape)), numbers.numpy().tobytes())
 
 
 def _add(hasher: hashlib.blake2b, *parts: str | bytes) -> None:

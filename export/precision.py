@@ -160,7 +160,8 @@ def _check_quantised(graph: Path, target: Path, method: str) -> None:
     if not operators & {"MatMulNBits", "QuantizeLinear"}:
         target.unlink()
         raise EmbArkError(
-            f"{graph.name} has no operator that int8 ({method}) covers; choose another precision",
+            f"the graph has no operator that int8 ({method}) covers; choose another precision, or"
+            " another int8_method",
             code="not_quantisable",
         )
 

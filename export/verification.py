@@ -212,8 +212,9 @@ def _summary(runs: Sequence[_Run], expected: Vectors, alone: Vectors) -> Verific
 
 def _failed(message: str) -> EmbArkError:
     return EmbArkError(
-        f"{message}. Nothing is published: compile it with another precision, or state other"
-        " thresholds",
+        f"{message}. Nothing is published. If single inputs agree and batches do not, a vector"
+        " depends on its batch, on padding or on chance: mend the module. Else compile it with"
+        " another precision, or state other thresholds",
         code="verification_failed",
     )
 

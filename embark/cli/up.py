@@ -17,6 +17,7 @@ from embark.cli.output import console, show_json
 from embark.cli.schema import apply_schema
 from embark.cluster.local import DEFAULT_FOLDER, LocalCluster
 from embark.config import Configuration, load
+from embark.inputs import Modality
 from embark.models import exported_versions, load_catalogue
 from embark.platform import Platform, only_one
 
@@ -24,6 +25,10 @@ _PROFILES: Mapping[str | None, Mapping[str, str]] = {
     None: {},
     "embedded": {"archive.backend": "lmdb", "queue.backend": "sqlite"},
     "cluster": {"archive.backend": "cassandra", "queue.backend": "kafka"},
+}
+_EXAMPLES = {
+    Modality.TEXT: '"a slow model, served at once"',
+    Modality.IMAGE: '{"image_url": "https://example.com/photo.jpg"}',
 }
 _CLUSTER_ADDRESSES = {"archive.cassandra.contact_points", "queue.kafka.bootstrap"}
 
@@ -64,7 +69,10 @@ def run(options: argparse.Namespace) -> int:
     repository = settings.retina.model_repository
     if not any(map(exported_versions, repository.glob("*"))):
         export_all(repository)
-    models = ", ".join(load_catalogue(repository))
+    catalogue = load_catalogue(repository)
+    models = ", ".join(catalogue)
+    texts = (one for one in catalogue.values() if one.facts.modality is Modality.TEXT)
+    example = next(texts, next(iter(catalogue.values())))
 
     def report(line: str) -> None:
         if options.json:
@@ -79,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         report(f"EmbArk is ready at {url}  (models: {models}; data: {settings.data})")
         report(
             f"Try: curl -s {url}/v1/lookup -d"
-            """ '{"model": "minilm", "items": ["a slow model, served at once"]}'"""
+            f""" '{{"model": "{example.name}", "items": [{_EXAMPLES[example.facts.modality]}]}}'"""
         )
         report("Ctrl-C drains and stops it.")
 

@@ -113,6 +113,11 @@ class Encoder(ABC):
 
         yield from class_sources(type(self))
 
+    @property
+    def carries_weights(self) -> bool:
+        """Whether nothing but `module` knows the weights, which it may read from anywhere."""
+        return type(self).weights is Encoder.weights and type(self).recipe is Encoder.recipe
+
     def write_graph(self, module: torch.nn.Module, path: Path) -> None:
         """Write `module`, which `graph.load_module` returned, as an ONNX file."""
         from export.graph import compile_module

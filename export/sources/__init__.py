@@ -35,6 +35,8 @@ def open_encoder(target: str, name: str | None = None, options: Options = UNSAID
         return find(target)
     path = Path(target)
     if path.suffix == ".onnx":
+        if not path.is_file():
+            raise ConfigurationError(f"{target} does not exist, or is no file")
         from export.sources.onnx_file import OnnxFile
 
         return _named(OnnxFile(path, options), name)
@@ -47,6 +49,8 @@ def open_encoder(target: str, name: str | None = None, options: Options = UNSAID
         from export.sources.folder import open_folder
 
         return _named(open_folder(path, options), name)
+    if "/" in target:
+        raise ConfigurationError(f"{target} does not exist, or is no folder")
     raise ConfigurationError(
         f"{target!r} is neither a shipped encoder ({', '.join(ENCODERS)}), nor module:Class, nor a"
         " folder, nor an .onnx file"

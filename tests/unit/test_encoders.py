@@ -27,7 +27,8 @@ from export.encoders.normalised import Normalised
 from export.encoders.pooling import MODES, Pooling
 from export.encoders.samples import drawings, texts
 from export.engines import capabilities
-from export.graph import load_module, reference_vectors
+from export.exporting import export_model
+from export.graph import load_module, reference_vectors, samples_of
 from export.triton_config import engine_file
 
 LENGTHS = torch.tensor([5, 9, 1, 12])
@@ -161,6 +162,7 @@ class Pair(nn.Module):
         (Pair(), "a tuple"),
         (Mean(1e6), "float16 cannot hold"),
         (Mean(float("nan")), "float16 cannot hold"),
+        (Mean(1e-10), "too small for float16"),
         (nn.Linear(4, 3), "the module fails on PIXELS"),
     ],
 )
@@ -171,6 +173,54 @@ def test_a_module_that_is_not_what_the_encoder_states_is_refused(
     prepared = [encoder.preparer.prepare(drawings(1)[0])]
     with pytest.raises(ConfigurationError, match=reason):
         reference_vectors(encoder, network, prepared)
+
+
+def test_an_encoder_that_gives_all_inputs_one_vector_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="the same vector"):
+        export_model(Tiny(Mean(0.0)), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_usual_samples_that_the_preprocessing_refuses_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "prepare.py"
+    file.write_text(
+        "import numpy as np\n"
+        "class Empty(ValueError):\n    code = 'empty_text'\n"
+        "def prepare(payload):\n"
+        "    if len(payload) < 1:\n        raise Empty('too short')\n"
+        "    return {'LENGTH': np.array([len(payload)], np.float32)}\n"
+    )
+
+    class Lengths(Encoder):
+        name = "lengths"
+        modality = Modality.TEXT
+        dimension = 1
+        preprocessing = CustomPreprocessing(file, (Tensor("LENGTH", "float32", (1,)),))
+
+        def module(self) -> nn.Module:
+            return nn.Identity()
+
+    assert samples_of(Lengths()) == texts()[1:]
+    file.write_text(file.read_text().replace("< 1", "< 10**6"))
+    with pytest.raises(ConfigurationError, match="0 inputs that the preprocessing takes"):
+        samples_of(Lengths())
+
+
+def test_samples_are_bytes() -> None:
+    class Wrong(Tiny):
+        def samples(self) -> list[bytes]:
+            return ["a text"]  # type: ignore[list-item]
+
+    with pytest.raises(ConfigurationError, match=r"samples\(\) has a str"):
+        samples_of(Wrong(Mean()))
+
+
+def test_weights_that_only_the_module_knows_are_part_of_the_recipe() -> None:
+    def recipe(factor: float, source: str = "auto") -> str:
+        return identity.recipe(Tiny(Mean(factor)), source, "fp32")
+
+    assert recipe(1.0) == recipe(1.0) != recipe(2.0)
+    assert recipe(1.0, "a file") == recipe(2.0, "a file")
 
 
 def test_weights_come_from_the_module_or_from_a_file(tmp_path: Path) -> None:

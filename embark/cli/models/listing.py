@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import numpy as np
-from rich.table import Table
+from rich.table import Column, Table
 
 from embark.cli.models.common import Deployment, add_options, deployment
 from embark.cli.output import console, show_json
@@ -25,6 +25,7 @@ _COLUMNS = (
     "precision",
     "weights",
 )
+_WHOLE = ("name", "generation", "state")
 
 
 def add_actions(actions: Any) -> None:
@@ -112,7 +113,9 @@ def _exported_oov(model: Model) -> str:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    table = Table(*_COLUMNS, box=None)
+    # Whole words wherever it is printed: a generation that is cut names nothing.
+    table = Table(*(Column(name, overflow="fold", no_wrap=name in _WHOLE) for name in _COLUMNS))
+    table.box = None
     for row in rows:
         table.add_row(*(str(row[column]) for column in _COLUMNS))
     console.print(table)
