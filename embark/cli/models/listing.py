@@ -15,17 +15,7 @@ from embark.client import Client
 from embark.errors import BadRequest
 from embark.models import Model
 
-_COLUMNS = (
-    "name",
-    "modality",
-    "dimension",
-    "generation",
-    "version",
-    "state",
-    "precision",
-    "weights",
-)
-_WHOLE = ("name", "generation", "state")
+_COLUMNS = ("name", "modality", "dimension", "generation", "version", "state", "precision")
 
 
 def add_actions(actions: Any) -> None:
@@ -67,7 +57,7 @@ def show_model(options: argparse.Namespace) -> int:
         return 0
     _print_table(rows)
     for row in rows:
-        console.print(f"{row['generation']}: OOV vector {row['oov']}")
+        console.print(f"{row['generation']}: {row['weights']}; OOV vector {row['oov']}")
     for change in state.changes:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(change.at_ms / 1000))
         console.print(f"{at}  {change.generation}  {change.action}  {change.note}".rstrip())
@@ -113,9 +103,8 @@ def _exported_oov(model: Model) -> str:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    # Whole words wherever it is printed: a generation that is cut names nothing.
-    table = Table(*(Column(name, overflow="fold", no_wrap=name in _WHOLE) for name in _COLUMNS))
-    table.box = None
+    # A generation that is cut names nothing.
+    table = Table(*(Column(name, no_wrap=True) for name in _COLUMNS), box=None)
     for row in rows:
         table.add_row(*(str(row[column]) for column in _COLUMNS))
     console.print(table)
