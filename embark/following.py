@@ -7,6 +7,7 @@ What is live changes for all within `retina.follow_seconds`, without a restart.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from embark.log import Seldom, logger
 from embark.metrics import LIVE_GENERATION
 from embark.models import Catalogue, Model, exported_versions, load_exported
 from embark.store.ledger import Ledger
+
+_GIVE_WAY_SECONDS = 0.0005
 
 _log = logger(__name__)
 
@@ -51,6 +54,7 @@ class Following:
         self._every_s: Final = every_s
         self._seldom = Seldom()
         self._catalogue = Catalogue({})
+        self._overdue_at = time.monotonic() + 2 * every_s
         self._view = self._load(self._look({}))
         self._closed = threading.Event()
         self._follower = threading.Thread(target=self._follow, name="following", daemon=True)
@@ -59,6 +63,9 @@ class Following:
     @property
     def current(self) -> Catalogue:
         """The catalogue as last seen."""
+        if time.monotonic() > self._overdue_at:
+            # Busy threads can keep the interpreter's lock from one that reads files for seconds.
+            time.sleep(_GIVE_WAY_SECONDS)
         return self._catalogue
 
     def is_retired(self, model: str, generation: str) -> bool:
@@ -83,6 +90,7 @@ class Following:
 
     def _follow(self) -> None:
         while not self._closed.wait(self._every_s):
+            self._overdue_at = time.monotonic() + self._every_s
             try:
                 self.refresh()
             except ConfigurationError as error:
@@ -92,6 +100,8 @@ class Following:
             except Exception:
                 # Whatever is wrong, this thread must not end.
                 _log.exception("following_failed")
+            self._overdue_at = time.monotonic() + 2 * self._every_s
+        self._overdue_at = float("inf")
 
     def _look(self, last: Mapping[str, State]) -> _View:
         folders = sorted(self._repository.iterdir()) if self._repository.is_dir() else []

@@ -20,6 +20,7 @@ from embark.models import exported_versions, load_catalogue
 from export import Encoder, ImagePreprocessing, Modality, Thresholds, graph
 from export.__main__ import main
 from export.encoders import ENCODERS, find
+from export.encoders.pooling import MODES, Pooling
 from export.encoders.text_lstm import TextLstm
 from export.exporting import Choices, export_model
 from export.reference import Reference
@@ -157,3 +158,14 @@ def test_unknown_names_and_weights_are_refused(tmp_path: Path) -> None:
 def test_a_vector_fits_its_stored_type(inception: Reference) -> None:
     vectors = inception.embed(find("inception_v3").samples()[:2])
     assert np.isfinite(vectors.astype(inception.facts.dtype)).all()
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+def test_pooling_is_that_of_sentence_transformers(mode: str) -> None:
+    from sentence_transformers.sentence_transformer.modules import Pooling as OriginalPooling
+
+    mask = (torch.arange(12) < torch.tensor([5, 9, 1, 12])[:, None]).long()
+    tokens = torch.rand(4, 12, 8)
+    features = {"token_embeddings": tokens, "attention_mask": mask}
+    expected = OriginalPooling(8, pooling_mode=mode)(features)["sentence_embedding"]
+    torch.testing.assert_close(Pooling([mode])(tokens, mask), expected)

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sentence_transformers.sentence_transformer.modules import Pooling as OriginalPooling
 from torch import nn
 
 from embark.errors import ConfigurationError
@@ -24,7 +23,6 @@ from export import (
 from export.encoders import ENCODERS
 from export.encoders.attentive_lstm import AttentiveLstm
 from export.encoders.normalised import Normalised
-from export.encoders.pooling import MODES, Pooling
 from export.encoders.samples import drawings, texts
 from export.engines import capabilities
 from export.exporting import export_model
@@ -65,15 +63,6 @@ def test_padding_changes_no_vector_of_text_lstm() -> None:
         ids[mask == 0] = 7
         torch.testing.assert_close(module(ids, mask), together)
     torch.testing.assert_close(together, torch.cat(alone))
-
-
-@pytest.mark.parametrize("mode", list(MODES))
-def test_pooling_is_that_of_sentence_transformers(mode: str) -> None:
-    _, mask = batch(50)
-    tokens = torch.rand(4, 12, 8)
-    features = {"token_embeddings": tokens, "attention_mask": mask}
-    expected = OriginalPooling(8, pooling_mode=mode)(features)["sentence_embedding"]
-    torch.testing.assert_close(Pooling([mode])(tokens, mask), expected)
 
 
 def test_normalisation_is_that_of_torchvision() -> None:
