@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from embark.archive import LATE, MISSING, Archive
+from embark.archive import Archive
 from embark.backends import Backends
 from embark.codec import Failure
 from embark.generations import Generations
@@ -25,6 +25,7 @@ from embark.models import Model
 from embark.pace import Pace
 from embark.queue.base import Lane, Request
 from embark.sources import Sources
+from embark.store.base import Absent
 from embark.usage import read_usage
 
 _CHUNK = 200
@@ -132,7 +133,7 @@ class Filling:
         missing = [
             digest
             for digest, answer in zip(digests, answers, strict=True)
-            if answer is MISSING or answer is LATE
+            if isinstance(answer, Absent)
         ]
         failed = sum(isinstance(answer, Failure) for answer in answers)
         self._progress = replace(
@@ -167,7 +168,7 @@ class Filling:
                 self._settle_pending()
                 self._ask_again()
             self._tell()
-            if len(self._pending) <= max(0, most):
+            if len(self._pending) <= most:
                 return
             self._stop.wait(_POLL_SECONDS)
 

@@ -17,7 +17,7 @@ from embark.errors import ArchiveUnavailable, ConfigurationError
 from embark.generations import Generations, State, assemble, missing
 from embark.log import Seldom, logger
 from embark.metrics import LIVE_GENERATION
-from embark.models import Catalogue, Model, exported_versions, load_exported
+from embark.models import Catalogue, Model, exported_models, load_exported
 from embark.store.ledger import Ledger
 
 _GIVE_WAY_SECONDS = 0.0005
@@ -104,9 +104,7 @@ class Following:
         self._overdue_at = float("inf")
 
     def _look(self, last: Mapping[str, State]) -> _View:
-        folders = sorted(self._repository.iterdir()) if self._repository.is_dir() else []
-        found = {folder.name: exported_versions(folder) for folder in folders}
-        versions = {name: numbers for name, numbers in found.items() if numbers}
+        versions = exported_models(self._repository)
         try:
             return _View(versions, self._generations.states(versions))
         except ArchiveUnavailable as error:

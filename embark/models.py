@@ -144,15 +144,13 @@ def load_exported(repository: Path) -> Exported:
         ConfigurationError: the folder is missing, holds no exported model, or facts are invalid.
     """
     models: dict[str, list[Model]] = {}
-    folders = sorted(repository.iterdir()) if repository.is_dir() else []
-    for folder in folders:
+    for name, versions in exported_models(repository).items():
         # A generation keeps the place of its first version and is served by its last one.
         generations: dict[str, Model] = {}
-        for version in exported_versions(folder):
-            model = _load_model(folder / str(version))
+        for version in versions:
+            model = _load_model(repository / name / str(version))
             generations[model.generation] = model
-        if generations:
-            models[folder.name] = list(generations.values())
+        models[name] = list(generations.values())
     if not models:
         raise ConfigurationError(
             f"no exported model in {repository}; run `embark export --all --output {repository}`"
@@ -169,6 +167,13 @@ def load_catalogue(repository: Path) -> Catalogue:
     exported = load_exported(repository)
     live = {name: models[0] for name, models in exported.items()}
     return Catalogue(live, (model for models in exported.values() for model in models[1:]))
+
+
+def exported_models(repository: Path) -> dict[str, list[int]]:
+    """Return the complete versions of every exported model, by name; none of a missing folder."""
+    folders = sorted(repository.iterdir()) if repository.is_dir() else []
+    found = {folder.name: exported_versions(folder) for folder in folders}
+    return {name: versions for name, versions in found.items() if versions}
 
 
 def exported_versions(folder: Path) -> list[int]:

@@ -22,7 +22,7 @@ from embark.config import Configuration, to_environment
 from embark.errors import ConfigurationError
 from embark.metrics import SHARED_FOLDER, forget_process
 from embark.reloading import Reloader
-from embark.triton import Command, TritonPorts, forget_shared_memory, triton_command
+from embark.triton import Command, forget_shared_memory, free_ports, triton_command
 
 LOCK_FILE = "up.lock"
 
@@ -61,7 +61,7 @@ class Platform:
         self.url: Final = (
             f"http://[{host}]:{gateway.port}" if ":" in host else (f"http://{host}:{gateway.port}")
         )
-        ports = TritonPorts(*_free_ports(3))
+        ports = free_ports()
         self._retina_url: Final = f"http://127.0.0.1:{ports.http}"
         repository = settings.retina.model_repository
         self._reloader: Final = Reloader(repository, self._retina_url, report)
@@ -192,14 +192,3 @@ def _require_free(host: str, port: int) -> None:
             raise ConfigurationError(
                 f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port"
             ) from None
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

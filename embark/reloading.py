@@ -7,14 +7,13 @@ anew, replica by replica: docs/operations.md.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from embark.child import Report
 from embark.errors import RetinaUnavailable
 from embark.log import Seldom
-from embark.models import exported_versions
+from embark.models import exported_models
 from embark.triton import load_model
 
 _LOOK_SECONDS = 1.0
@@ -34,16 +33,16 @@ class Reloader:
         self._url: Final = url
         self._report: Final = report
         self._seldom = Seldom()
-        self._loaded = self._look()
+        self._loaded = exported_models(repository)
 
     def run(self, stop: threading.Event) -> None:
         """Follow until `stop` is set. Triton has loaded what was there when this was made."""
         while not stop.wait(_LOOK_SECONDS):
-            for name, versions in self._look().items():
+            for name, versions in exported_models(self._repository).items():
                 if self._loaded.get(name) != versions:
                     self._load(name, versions)
 
-    def _load(self, name: str, versions: Sequence[int]) -> None:
+    def _load(self, name: str, versions: list[int]) -> None:
         try:
             # The encoder first: a front that is there before it would fail.
             for one in (f"{name}_encoder", name):
@@ -52,10 +51,5 @@ class Reloader:
             if self._seldom.due():
                 self._report(error.message)
             return
-        self._loaded = {**self._loaded, name: versions}
+        self._loaded[name] = versions
         self._report(f"retina serves {name}, versions {', '.join(map(str, versions))}")
-
-    def _look(self) -> Mapping[str, Sequence[int]]:
-        folders = sorted(self._repository.iterdir()) if self._repository.is_dir() else []
-        found = {folder.name: exported_versions(folder) for folder in folders}
-        return {name: versions for name, versions in found.items() if versions}

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,15 @@ class TritonPorts:
     http: int
     grpc: int
     metrics: int
+
+
+def free_ports() -> TritonPorts:
+    """Return ports that are free now."""
+    with ExitStack() as opened:
+        probes = [opened.enter_context(socket.socket()) for _ in range(3)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return TritonPorts(*(int(probe.getsockname()[1]) for probe in probes))
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class Export:
 
 
 def plan_export(encoder: Encoder, repository: Path, choices: Choices) -> Plan:
-    """Return what `export_model` would do; writes nothing and loads no weights.
+    """Return what `export_model` would do; writes nothing.
 
     Raises:
         ConfigurationError: the encoder cannot be published under its name there.

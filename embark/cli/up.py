@@ -18,7 +18,7 @@ from embark.cli.schema import apply_schema
 from embark.cluster.local import DEFAULT_FOLDER, LocalCluster
 from embark.config import Configuration, load
 from embark.inputs import Modality
-from embark.models import exported_versions, load_catalogue
+from embark.models import exported_models, load_catalogue
 from embark.platform import Platform, only_one
 
 _PROFILES: Mapping[str | None, Mapping[str, str]] = {
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     configuration = _configuration(options, {})
     settings = configuration.settings
     repository = settings.retina.model_repository
-    if not any(map(exported_versions, repository.glob("*"))):
+    if not exported_models(repository):
         export_all(repository)
     catalogue = load_catalogue(repository)
     models = ", ".join(catalogue)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,7 +18,7 @@ import httpx
 
 from embark.child import Child
 from embark.errors import EmbArkError
-from embark.triton import TritonPorts, forget_shared_memory, triton_command
+from embark.triton import forget_shared_memory, free_ports, triton_command
 from export.triton_config import retuned
 from export.tuning.record import Candidate
 
@@ -64,7 +63,7 @@ def serving(served: Served, candidate: Candidate, folder: Path) -> Iterator[str]
     shutil.rmtree(folder, ignore_errors=True)
     models = folder / "models"
     _link(served, retuned(served.repository, served.name, candidate), models)
-    ports = TritonPorts(*_free_ports(3))
+    ports = free_ports()
     region = f"embark_tune_{os.getpid()}_"
     log = folder / "triton.log"
     triton = Child(
@@ -118,14 +117,3 @@ def _errors(log: Path) -> str:
     lines = log.read_text("utf-8", errors="replace").splitlines()
     errors = [line for line in lines if line.startswith("E")] or lines
     return "\n  ".join(errors[-_TAIL_LINES:])
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

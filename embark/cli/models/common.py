@@ -61,15 +61,26 @@ class Deployment:
         """
         return self.catalogue()[name]
 
+    def of(self, name: str) -> list[Model]:
+        """Return the exported generations of a model.
+
+        Raises:
+            BadRequest: no model has this name.
+        """
+        if name not in self.exported:
+            known = ", ".join(self.exported)
+            raise BadRequest(f"no model is named {name!r}; the models are: {known}")
+        return list(self.exported[name])
+
     def find(self, name: str, prefix: str) -> Model:
         """Return the exported generation that begins with `prefix`.
 
         Raises:
             BadRequest: none does, or several do.
         """
-        found = [one for one in self._of(name) if one.generation.startswith(prefix)]
+        found = [one for one in self.of(name) if one.generation.startswith(prefix)]
         if len(found) != 1:
-            known = ", ".join(one.generation for one in self._of(name))
+            known = ", ".join(one.generation for one in self.of(name))
             what = "no generation" if not found else "more than one generation"
             raise BadRequest(f"{what} of {name} begins with {prefix!r}; exported are: {known}")
         return found[0]
@@ -85,7 +96,7 @@ class Deployment:
         live, retired = self.live(name), self.state(name).retired
         others = [
             one
-            for one in self._of(name)
+            for one in self.of(name)
             if one.generation != live.generation and one.generation not in retired
         ]
         if not others:
@@ -93,12 +104,6 @@ class Deployment:
                 f"{name} has no generation beside the live one; `embark export` makes one"
             )
         return max(others, key=lambda model: model.facts.version)
-
-    def _of(self, name: str) -> list[Model]:
-        if name not in self.exported:
-            known = ", ".join(self.exported)
-            raise BadRequest(f"no model is named {name!r}; the models are: {known}")
-        return list(self.exported[name])
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from rich.table import Column, Table
 from embark.cli.models.common import Deployment, add_options, deployment
 from embark.cli.output import console, show_json
 from embark.client import Client
-from embark.errors import BadRequest
 from embark.models import Model
 
 _COLUMNS = ("name", "modality", "dimension", "generation", "version", "state", "precision")
@@ -46,9 +45,6 @@ def show_list(options: argparse.Namespace) -> int:
 def show_model(options: argparse.Namespace) -> int:
     """Print one model."""
     with deployment(options) as opened:
-        if options.model not in opened.exported:
-            known = ", ".join(opened.exported)
-            raise BadRequest(f"no model is named {options.model!r}; the models are: {known}")
         rows = _rows(opened, options.model)
         state = opened.state(options.model)
     if options.json:
@@ -68,7 +64,7 @@ def _rows(opened: Deployment, name: str) -> list[dict[str, Any]]:
     state, catalogue = opened.state(name), opened.catalogue()
     live = catalogue[name].generation if name in catalogue else None
     rows = []
-    for model in opened.exported[name]:
+    for model in opened.of(name):
         generation = model.generation
         if generation in state.retired:
             word = "retired"

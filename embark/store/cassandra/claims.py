@@ -10,10 +10,6 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from cassandra.concurrent import execute_concurrent_with_args
-
-from embark.errors import ArchiveUnavailable
-from embark.store.cassandra.driver import DRIVER_ERRORS, QUORUM, describe
 from embark.store.cassandra.session import DELETE_CLAIM, INSERT_CLAIM, SELECT_CLAIM, Connection
 
 ID_BYTES: Final = 16
@@ -76,20 +72,9 @@ class Claims:
     def _run(
         self, text: str, rows: Sequence[tuple[object, ...]]
     ) -> list[Iterable[tuple[int, bytes]]]:
-        prepared = self._connection.use()
-        try:
-            results = execute_concurrent_with_args(
-                prepared.session,
-                prepared.statements[text],
-                rows,
-                concurrency=_PARTS_AT_ONCE,
-                execution_profile=QUORUM,
-            )
-        except DRIVER_ERRORS as error:
-            raise ArchiveUnavailable(
-                f"a large input: Cassandra failed: {describe(error, self._connection.settings)}"
-            ) from error
-        return [rows for _, rows in results]
+        return self._connection.run_many(
+            text, rows, at_once=_PARTS_AT_ONCE, trouble="a large input: Cassandra failed"
+        )
 
 
 def _parts(size: int) -> range:

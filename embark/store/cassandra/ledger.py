@@ -10,11 +10,9 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from cassandra.concurrent import execute_concurrent_with_args
-
 from embark.errors import ArchiveUnavailable
 from embark.store.cassandra.claims import ID_BYTES, PART_BYTES, Claims
-from embark.store.cassandra.driver import DRIVER_ERRORS, QUORUM, describe
+from embark.store.cassandra.driver import DRIVER_ERRORS, describe
 from embark.store.cassandra.session import (
     DELETE_LEDGER,
     INSERT_LEDGER,
@@ -27,6 +25,7 @@ from embark.store.ledger import Kind
 _BUCKETS: Final = 1024
 _BUCKETS_AT_ONCE = 64
 _AT_ONCE = 64
+_TROUBLE = "the ledger: Cassandra failed"
 
 
 class CassandraLedger:
@@ -91,28 +90,13 @@ class CassandraLedger:
                 try:
                     page = [name for (name,) in result]  # further pages are read here
                 except DRIVER_ERRORS as error:
-                    raise self._unavailable(error) from error
+                    why = describe(error, self._connection.settings)
+                    raise ArchiveUnavailable(f"{_TROUBLE}: {why}") from error
                 if page:
                     yield page
 
     def _run(self, text: str, rows: Sequence[tuple[object, ...]]) -> list[Any]:
-        prepared = self._connection.use()
-        try:
-            results = execute_concurrent_with_args(
-                prepared.session,
-                prepared.statements[text],
-                rows,
-                concurrency=_AT_ONCE,
-                execution_profile=QUORUM,
-            )
-        except DRIVER_ERRORS as error:
-            raise self._unavailable(error) from error
-        return [result for _, result in results]
-
-    def _unavailable(self, error: Exception) -> ArchiveUnavailable:
-        return ArchiveUnavailable(
-            f"the ledger: Cassandra failed: {describe(error, self._connection.settings)}"
-        )
+        return self._connection.run_many(text, rows, at_once=_AT_ONCE, trouble=_TROUBLE)
 
 
 def _bucket(name: bytes) -> int:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from cassandra.cluster import Cluster, Session
+from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.query import PreparedStatement
 
 from embark.breaker import Breaker
@@ -22,6 +24,7 @@ from embark.settings import CassandraSettings
 from embark.store.cassandra.driver import (
     DRIVER_ERRORS,
     ONE,
+    QUORUM,
     describe,
     missing_extensions,
     new_cluster,
@@ -110,6 +113,33 @@ class Connection:
                 f" available: {self._trouble}"
             )
         return prepared
+
+    def run_many(
+        self, text: str, rows: Sequence[tuple[object, ...]], *, at_once: int, trouble: str
+    ) -> list[Any]:
+        """Run a statement for each row at `QUORUM`; returns the results in their order.
+
+        Args:
+            text: one of the statements of this module.
+            rows: what is bound.
+            at_once: how many are in flight at most.
+            trouble: what has failed if one fails, for the message.
+
+        Raises:
+            ArchiveUnavailable: one failed; the others may have been done.
+        """
+        prepared = self.use()
+        try:
+            results = execute_concurrent_with_args(
+                prepared.session,
+                prepared.statements[text],
+                rows,
+                concurrency=at_once,
+                execution_profile=QUORUM,
+            )
+        except DRIVER_ERRORS as error:
+            raise ArchiveUnavailable(f"{trouble}: {describe(error, self.settings)}") from error
+        return [result for _, result in results]
 
     def wait_settled(self, timeout_s: float) -> None:
         """Return when the first attempt to connect has ended, or after `timeout_s`."""

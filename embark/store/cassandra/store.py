@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cassandra.cluster import ResponseFuture
-from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.query import BoundStatement
 
 from embark.errors import ArchiveUnavailable
 from embark.store.base import LATE, MISSING, Found
-from embark.store.cassandra.driver import DRIVER_ERRORS, ONE, QUORUM, describe
+from embark.store.cassandra.driver import DRIVER_ERRORS, ONE, describe
 from embark.store.cassandra.ring import Ring, partition_key
 from embark.store.cassandra.session import (
     DELETE_RECORD,
@@ -105,19 +104,12 @@ class CassandraStore:
         self._connection.close()
 
     def _write(self, text: str, rows: Sequence[tuple[object, ...]]) -> None:
-        prepared = self._connection.use()
-        try:
-            execute_concurrent_with_args(
-                prepared.session,
-                prepared.statements[text],
-                rows,
-                concurrency=self._settings.writes,
-                execution_profile=QUORUM,
-            )
-        except DRIVER_ERRORS as error:
-            raise ArchiveUnavailable(
-                f"Cassandra did not take {len(rows)} records: {describe(error, self._settings)}"
-            ) from error
+        self._connection.run_many(
+            text,
+            rows,
+            at_once=self._settings.writes,
+            trouble=f"Cassandra did not take {len(rows)} records",
+        )
 
     def _chunks(
         self, prepared: Prepared, model: str, generation: str, digests: Sequence[bytes]
