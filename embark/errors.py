@@ -5,7 +5,8 @@
     ├── BadRequest                  the caller sent something that cannot be served (HTTP 4xx)
     │   ├── Unauthorized
     │   ├── NotFound
-    │   └── PayloadTooLarge
+    │   ├── PayloadTooLarge
+    │   └── FailedInput             a remembered failure, told where there is no word for it
     ├── Unavailable                 a part cannot be reached now; worth trying again (HTTP 503)
     │   ├── ArchiveUnavailable
     │   ├── QueueUnavailable
@@ -78,6 +79,13 @@ class PayloadTooLarge(BadRequest):
 
     code = "too_large"
     http_status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class FailedInput(BadRequest):
+    """The archive remembers that this input cannot be embedded; `code` is the failure's."""
+
+    code = "failed"
+    http_status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 class Unavailable(EmbArkError):

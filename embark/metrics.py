@@ -11,10 +11,12 @@ import os
 from pathlib import Path
 
 from prometheus_client import (
+    REGISTRY,
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Summary,
     generate_latest,
     multiprocess,
 )
@@ -129,22 +131,96 @@ IN_FLIGHT = Gauge(
     "Requests that consumers have taken and not finished.",
     multiprocess_mode="livesum",
 )
+INFER_REQUESTS = Summary(
+    "embark_infer_request_seconds",
+    "Time to answer a request in the Open Inference Protocol, by model, version and outcome: "
+    "answered; computed (it waited, and a vector was computed meanwhile); failed.",
+    ["model", "version", "outcome"],
+)
+INFER_ITEMS = Counter(
+    "embark_infer_items_total",
+    "Items of such requests, by model, version and outcome: hit (in the archive when asked); "
+    "computed (while the request waited); absent.",
+    ["model", "version", "outcome"],
+)
+INFER_LOOKUP = Counter(
+    "embark_infer_lookup_seconds_total",
+    "Time of such requests' lookups, shared evenly among their items; labels as above.",
+    ["model", "version", "outcome"],
+)
+INFER_LAST = Gauge(
+    "embark_infer_last_timestamp_seconds",
+    "When such a request was last answered, seconds since 1970, by model and version.",
+    ["model", "version"],
+    multiprocess_mode="max",
+)
 AGE_AT_ARCHIVE = Histogram(
     "embark_request_age_seconds",
     "Time from the queueing of a request to its record being in the archive, by lane.",
     ["lane"],
     buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800),
 )
+NEIGHBOURS = Histogram(
+    "embark_neighbours_seconds",
+    "Time to find the nearest of one request's items of a model, by model and mode (index, exact).",
+    ["model", "mode"],
+    buckets=_LATENCY_SECONDS,
+)
+NEIGHBOURS_ERRORS = Counter(
+    "embark_neighbours_errors_total",
+    "Searches for neighbours that failed or were turned away, by reason.",
+    ["reason"],
+)
+NEIGHBOURS_ITEMS = Gauge(
+    "embark_neighbours_items",
+    "Vectors in the embedded index of neighbours, by model and generation.",
+    ["model", "generation"],
+    multiprocess_mode="livemostrecent",
+)
+NEIGHBOURS_TAIL = Gauge(
+    "embark_neighbours_tail",
+    "Changes since the embedded index was made, which are compared one by one.",
+    ["model", "generation"],
+    multiprocess_mode="livemostrecent",
+)
+NEIGHBOURS_BEHIND = Gauge(
+    "embark_neighbours_behind",
+    "Writes that searches for neighbours do not see yet, by model and generation.",
+    ["model", "generation"],
+    multiprocess_mode="livemax",
+)
+NEIGHBOURS_AGE = Gauge(
+    "embark_neighbours_age_seconds",
+    "Age of the embedded index of neighbours; 0 while none was needed yet.",
+    ["model", "generation"],
+    multiprocess_mode="livemax",
+)
+NEIGHBOURS_BUILDS = Counter(
+    "embark_neighbours_builds_total",
+    "Embedded indexes of neighbours made, by outcome: made, failed.",
+    ["outcome"],
+)
+NEIGHBOURS_UNWRITTEN = Counter(
+    "embark_neighbours_unwritten_total",
+    "Vectors written to Cassandra without a row for neighbours, because `embark schema apply` has "
+    "not made its table, by model.",
+    ["model"],
+)
 
 
 def exposition() -> bytes:
     """Return all metrics in Prometheus' text format, of every process that shares the folder."""
+    return generate_latest(shared_registry())
+
+
+def shared_registry() -> CollectorRegistry:
+    """Return what has all metrics of every process that shares the folder."""
     folder = os.environ.get(SHARED_FOLDER)
     if folder is None:
-        return generate_latest()
+        return REGISTRY
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    return registry
 
 
 def forget_process(pid: int, folder: Path | None = None) -> None:

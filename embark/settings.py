@@ -20,6 +20,21 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class GatewayNeighbourSettings(_Section):
+    """Requests for neighbours, bounded so that lookups are answered beside them."""
+
+    max_items: int = Field(100, ge=1, le=1000, description="Most items in one request.")
+    max_k: int = Field(200, ge=1, le=1000, description="Most neighbours of one item.")
+    timeout_ms: int = Field(2000, ge=10, description="Longest that a search may take.")
+    exact_timeout_seconds: float = Field(
+        60, gt=0, description="Longest that an exact search may take."
+    )
+    max_searches: int = Field(
+        4, ge=1, description="Searches of one process at once; more are answered 503."
+    )
+    max_exact: int = Field(1, ge=0, description="The same for exact searches; 0 for none.")
+
+
 class GatewaySettings(_Section):
     """EmbArk itself: the HTTP service."""
 
@@ -54,6 +69,7 @@ class GatewaySettings(_Section):
     in_flight_seconds: float = Field(
         15, gt=0, description="How long a queued key is not queued again by the same process."
     )
+    neighbours: GatewayNeighbourSettings = GatewayNeighbourSettings()
 
 
 class InputSettings(_Section):
@@ -156,6 +172,20 @@ class UsageSettings(_Section):
     days: float = Field(7, gt=0, description="How long counts are kept.")
 
 
+class NeighbourSettings(_Section):
+    """Of which vectors the nearest can be found."""
+
+    models: tuple[str, ...] = Field(
+        ("*",),
+        description="Models whose neighbours are kept; `*` for all, empty for none. It doubles the"
+        " space that their vectors take.",
+    )
+
+    def keeps(self, model: str) -> bool:
+        """Whether neighbours of a model are kept."""
+        return "*" in self.models or model in self.models
+
+
 class ArchiveSettings(_Section):
     """Where vectors are kept."""
 
@@ -163,6 +193,7 @@ class ArchiveSettings(_Section):
     max_bytes: int = Field(64 * 2**30, ge=_MIB, description="Bound of the embedded archive's file.")
     sources: SourceSettings = SourceSettings()
     usage: UsageSettings = UsageSettings()
+    neighbours: NeighbourSettings = NeighbourSettings()
     cassandra: CassandraSettings = CassandraSettings()
 
 

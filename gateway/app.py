@@ -8,17 +8,20 @@ from typing import Final
 from flask import Flask, Response, g, request
 
 from embark.archive import Archive
-from embark.backends import Backends, open_backends
+from embark.backends import Backends, open_backends, open_neighbours
 from embark.following import Following
-from embark.invalidation import Invalidation
 from embark.metrics import LOOKUP_REQUESTS
+from embark.models import Model
 from embark.settings import Settings
 from embark.usage import Usage
 from gateway import errors
 from gateway.items import ItemParser
 from gateway.lookup import Lookups
 from gateway.misses import Misses
-from gateway.views import admin, health, lookup, metrics, models, prefetch
+from gateway.neighbours import NearItems
+from gateway.views import admin, health, lookup, metrics, models, neighbours, page, prefetch
+from gateway.views.inference import infer, metadata, statistics
+from gateway.views.openai import embeddings
 
 
 class Gateway:
@@ -31,6 +34,7 @@ class Gateway:
     Attributes:
         app: the Flask application.
         following: the models, as they are now.
+        neighbours: finds the nearest vectors.
 
     Raises:
         ConfigurationError: no model is exported.
@@ -50,6 +54,8 @@ class Gateway:
             settings.gateway,
             settings.inputs.refresh_url_seconds,
         )
+        self.neighbours: Final = open_neighbours(store, settings, self._served)
+        near = NearItems(lookups, Archive(store), self.neighbours, ledger, settings)
         parser = ItemParser(self.following, settings.inputs, settings.gateway.max_items)
         self.app: Final = Flask("embark", static_folder=None)
         self.app.config["MAX_CONTENT_LENGTH"] = settings.gateway.max_body_bytes
@@ -58,15 +64,26 @@ class Gateway:
         for blueprint in (
             lookup.routes(parser, lookups, settings.gateway),
             prefetch.routes(parser, queue),
+            neighbours.routes(parser, near, settings.gateway),
             models.routes(self.following),
-            admin.routes(parser, Invalidation(backends), settings.gateway.admin_token),
+            embeddings.routes(parser, lookups, settings.gateway),
+            infer.routes(parser, lookups, settings.gateway),
+            metadata.routes(parser),
+            statistics.routes(parser),
+            admin.routes(parser, backends, settings.gateway.admin_token),
+            page.routes(),
             health.routes(store, queue),
             metrics.routes(queue),
         ):
             self.app.register_blueprint(blueprint)
 
+    def _served(self) -> list[Model]:
+        catalogue = self.following.current
+        return [model for name in catalogue for model in catalogue.generations(name)]
+
     def close(self) -> None:
         """Queue what is buffered and release everything; idempotent."""
+        self.neighbours.close()
         self.following.close()
         self._misses.close()
         self._usage.close()

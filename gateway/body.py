@@ -25,6 +25,19 @@ def read_body(fields: frozenset[str]) -> dict[str, Any]:
 
     Raises:
         BadRequest: not a JSON object, or a field is unknown.
+        PayloadTooLarge: see `read_bytes`.
+    """
+    parsed = parse_json(read_bytes())
+    if not isinstance(parsed, dict):
+        raise BadRequest("the body must be a JSON object", code="invalid_json")
+    refuse_unknown(parsed, fields, "the request")
+    return parsed
+
+
+def read_bytes() -> bytes:
+    """Return the current request's body as it came.
+
+    Raises:
         PayloadTooLarge: a body sent in chunks exceeds the limit; Flask refuses announced ones.
     """
     body = request.get_data(cache=False)
@@ -32,15 +45,19 @@ def read_body(fields: frozenset[str]) -> dict[str, Any]:
     if request.content_length is None and limit is not None and len(body) >= limit:
         # The stream ends at the limit without a word.
         raise PayloadTooLarge(f"the body has {limit} bytes or more", code="body_too_large")
-    if len(body) > _LARGE_BODY_BYTES:
-        with _large_bodies:
-            parsed = _parse_json(body)
-    else:
-        parsed = _parse_json(body)
-    if not isinstance(parsed, dict):
-        raise BadRequest("the body must be a JSON object", code="invalid_json")
-    refuse_unknown(parsed, fields, "the request")
-    return parsed
+    return body
+
+
+def parse_json(body: bytes) -> object:
+    """Return the value of a text in JSON; see `read_body` for bytes that are not UTF-8.
+
+    Raises:
+        BadRequest: it is not JSON.
+    """
+    if len(body) <= _LARGE_BODY_BYTES:
+        return _parse_json(body)
+    with _large_bodies:
+        return _parse_json(body)
 
 
 def choice(body: Mapping[str, Any], field: str, choices: tuple[str, ...]) -> str:
@@ -53,6 +70,18 @@ def choice(body: Mapping[str, Any], field: str, choices: tuple[str, ...]) -> str
     if value not in choices:
         raise BadRequest(f"{field} must be one of {', '.join(choices)}", code=f"invalid_{field}")
     return str(value)
+
+
+def whole_number(body: Mapping[str, Any], field: str, most: int, default: int) -> int:
+    """Return the value of an optional field, an integer from 0 to `most`.
+
+    Raises:
+        BadRequest: it is something else.
+    """
+    value = body.get(field, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise BadRequest(f"{field} must be an integer from 0 to {most}", code=f"invalid_{field}")
+    return value
 
 
 def refuse_unknown(fields: Mapping[str, Any], known: frozenset[str], where: str) -> None:

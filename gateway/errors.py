@@ -1,14 +1,15 @@
-"""The one place that turns errors into responses: `{"error": {"code", "message", "index"}}`."""
+"""The one place that turns errors into responses, each in its protocol's shape."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from embark.errors import BadRequest, EmbArkError, PayloadTooLarge, Unavailable
 from embark.log import logger
+from gateway.error_shapes import Problem, body_of, ours
 from gateway.responses import json_response
 
 _RETRY_AFTER_SECONDS = "1"
@@ -24,15 +25,21 @@ def register(app: Flask) -> None:
 
 
 def describe(error: EmbArkError) -> dict[str, Any]:
-    """Return an error as clients read it."""
-    described: dict[str, Any] = {"code": error.code, "message": error.message}
-    if isinstance(error, BadRequest) and error.index is not None:
-        described["index"] = error.index
-    return described
+    """Return an error as our own clients read it."""
+    return ours(_problem(error))
+
+
+def _problem(error: EmbArkError) -> Problem:
+    index = error.index if isinstance(error, BadRequest) else None
+    return Problem(error.http_status, error.code, error.message, index)
+
+
+def _respond(problem: Problem) -> Response:
+    return json_response(body_of(problem, request.path), problem.status)
 
 
 def _known(error: EmbArkError) -> Response:
-    response = json_response({"error": describe(error)}, error.http_status)
+    response = _respond(_problem(error))
     if isinstance(error, Unavailable):
         response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
     return response
@@ -43,8 +50,8 @@ def _http(error: HTTPException) -> Response:
         message = "the request's body is larger than the limit, gateway.max_body_bytes"
         return _known(PayloadTooLarge(message, code="body_too_large"))
     code = (error.name or "error").lower().replace(" ", "_")
-    body = {"error": {"code": code, "message": error.description or error.name}}
-    response = json_response(body, error.code or 500)
+    message = error.description or error.name
+    response = _respond(Problem(error.code or 500, code, message))
     response.headers.extend(
         (name, value) for name, value in error.get_headers() if name in ("Allow", "Retry-After")
     )

@@ -85,13 +85,20 @@ class Lookups:
         self._may_wait: Final = settings.max_waiting > 0
         self._seldom = Seldom()
 
-    def run(self, items: Sequence[Item], on_miss: str, wait_ms: int = 0) -> list[Result]:
+    def run(
+        self,
+        items: Sequence[Item],
+        on_miss: str,
+        wait_ms: int = 0,
+        lane: Lane = Lane.INTERACTIVE,
+    ) -> list[Result]:
         """Look items up; the results are in their order.
 
         Args:
             items: may repeat and mix models; each distinct key is read and queued once.
             on_miss: one of `ON_MISS`.
             wait_ms: for `wait`, the longest wait for missing vectors.
+            lane: where what is missing is queued.
         """
         LOOKUP_BATCH.observe(len(items))
         wanted = _distinct(items)
@@ -99,9 +106,9 @@ class Lookups:
         answers = self._read(wanted.values())
         queued: set[Key] = set()
         if on_miss == "wait":
-            queued = self._queue_and_wait(wanted, answers, wait_ms / 1000)
+            queued = self._queue_and_wait(wanted, answers, lane, wait_ms / 1000)
         elif on_miss == "oov":
-            queued = self._queue(wanted, answers)
+            queued = self._queue(wanted, answers, lane)
         aged = self._aged(wanted, answers) if self._refresh_ms and on_miss != "skip" else {}
         self._misses.found(
             key for key, answer in answers.items() if _is_record(answer) and key not in aged
@@ -138,14 +145,13 @@ class Lookups:
         self,
         wanted: dict[Key, Item],
         answers: dict[Key, Answer],
+        lane: Lane,
         patience_s: float | None = None,
     ) -> set[Key]:
         """Have missing items queued; return the keys known to be in the queue."""
         missing = [item for key, item in wanted.items() if answers[key] is MISSING]
         requests = [
-            Request(item.key, item.content, Lane.INTERACTIVE)
-            for item in missing
-            if item.content is not None
+            Request(item.key, item.content, lane) for item in missing if item.content is not None
         ]
         queued = {item.key for item in missing if item.content is None and self._is_asked(item)}
         if requests:
@@ -169,13 +175,13 @@ class Lookups:
         return self._misses.in_flight(item.key)
 
     def _queue_and_wait(
-        self, wanted: dict[Key, Item], answers: dict[Key, Answer], wait_s: float
+        self, wanted: dict[Key, Item], answers: dict[Key, Answer], lane: Lane, wait_s: float
     ) -> set[Key]:
         """Queue missing items, and read again until all have a record or the time is up."""
         deadline = time.monotonic() + wait_s
         pause = _FIRST_POLL_SECONDS
         with self._slot() as granted:
-            queued = self._queue(wanted, answers, wait_s if granted else None)
+            queued = self._queue(wanted, answers, lane, wait_s if granted else None)
             late = {key for key, answer in answers.items() if answer is LATE}
             while granted and (queued or late) and (remaining := deadline - time.monotonic()) > 0:
                 time.sleep(min(pause, remaining))
@@ -184,7 +190,7 @@ class Lookups:
                 answers |= {key: one for key, one in again.items() if one is not LATE}
                 found = {key for key, one in again.items() if _is_record(one)}
                 missing = {key: wanted[key] for key in late if again[key] is MISSING}
-                queued = (queued | self._queue(missing, answers, remaining)) - found
+                queued = (queued | self._queue(missing, answers, lane, remaining)) - found
                 late -= found | missing.keys()
         return queued
 

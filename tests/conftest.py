@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from embark.client import Client
 from embark.cluster.local import Addresses, LocalCluster
@@ -12,6 +13,10 @@ from embark.config import to_environment
 from export.reference import Reference
 from tests.support.cluster import applied, configuration, running_cluster, unique
 from tests.support.stack import REPOSITORY, Stack, running
+
+# Timings are not asserted, Hypothesis's included.
+settings.register_profile("embark", deadline=None)
+settings.load_profile("embark")
 
 ON_SERVERS = pytest.mark.cluster
 ALLOWED_ORIGIN = "127.0.0.2"

@@ -10,6 +10,7 @@ from typing import Any
 from embark.backends import require_package
 from embark.cli.output import console, show_json
 from embark.config import load
+from embark.models import ModelFacts, exported_models, load_exported
 from embark.settings import Settings
 
 
@@ -52,9 +53,22 @@ def apply_schema(settings: Settings) -> Iterator[str]:
         require_package("cassandra", "archive.backend is cassandra")
         from embark.store.cassandra import schema
 
-        yield from schema.apply(settings.archive.cassandra)
+        yield from schema.apply(settings.archive.cassandra, _with_neighbours(settings))
     if settings.queue.backend == "kafka":
         require_package("confluent_kafka", "queue.backend is kafka")
         from embark.queue.kafka import topics
 
         yield from topics.apply(settings.queue.kafka)
+
+
+def _with_neighbours(settings: Settings) -> list[ModelFacts]:
+    """Return every exported generation whose neighbours are kept; none of an empty repository."""
+    repository = settings.retina.model_repository
+    if not exported_models(repository):
+        return []
+    return [
+        model.facts
+        for models in load_exported(repository).values()
+        for model in models
+        if settings.archive.neighbours.keeps(model.name)
+    ]

@@ -14,7 +14,7 @@ from embark.codec import Embedding, Failure
 from embark.errors import BadRequest
 from embark.models import Vector
 from embark.settings import GatewaySettings
-from gateway.body import choice, read_body
+from gateway.body import choice, read_body, whole_number
 from gateway.errors import describe
 from gateway.items import Item, ItemParser, Parsed
 from gateway.lookup import ON_MISS, Lookups, Result
@@ -34,7 +34,8 @@ def routes(parser: ItemParser, lookups: Lookups, settings: GatewaySettings) -> B
         body = read_body(_FIELDS)
         on_miss = choice(body, "on_miss", ON_MISS)
         encoding = choice(body, "encoding", _ENCODINGS)
-        wait_ms = _wait_ms(body, settings.max_wait_ms)
+        most_ms = settings.max_wait_ms
+        wait_ms = whole_number(body, "wait_ms", most_ms, min(_DEFAULT_WAIT_MS, most_ms))
         parsed = parser.parse(body)
         items = served_items(parsed, body)
         results = {result.item.index: result for result in lookups.run(items, on_miss, wait_ms)}
@@ -70,13 +71,6 @@ def invalid(index: int, error: BadRequest) -> dict[str, Any]:
     described = describe(error)
     described.pop("index", None)
     return {"index": index, "status": "invalid", "error": described}
-
-
-def _wait_ms(body: Mapping[str, Any], most: int) -> int:
-    value = body.get("wait_ms", min(_DEFAULT_WAIT_MS, most))
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise BadRequest(f"wait_ms must be an integer from 0 to {most}", code="invalid_wait_ms")
-    return value
 
 
 def _answer(result: Result, encoding: str, now: int) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flask import request
 from werkzeug.serving import make_server
 
 from embark import Client, ImageUrl
 from embark.cli import main
+from embark.client import Sendable
 from embark.errors import ServiceError
 from embark.inputs import text_input
 from embark.keys import Key, digest
@@ -54,6 +56,36 @@ def test_batches_keep_the_order(here: Service, url: str) -> None:
     for text, row in zip(texts[::2], found.embeddings[::2], strict=True):
         expected = vector_of(key_of(text), DIMENSION).astype(np.float16)
         np.testing.assert_array_equal(row, expected)
+
+
+def test_several_models_are_looked_up_in_one_request(here: Service, url: str) -> None:
+    asked: list[int] = []
+
+    @here.gateway.app.before_request
+    def count() -> None:
+        asked.append(len(request.get_json()["items"]))
+
+    words = [key_of(f"text {number}") for number in range(3)]
+    for key in words[:2]:
+        here.put_vector(key, vector_of(key, DIMENSION))
+    inputs: dict[str, list[Sendable]] = {"words": [*words], "pictures": [b"one", b""]}
+    for batch, requests in ((500, [5]), (2, [2, 2, 1])):
+        asked.clear()
+        with Client(url, batch_items=batch) as client:
+            found = client.lookup_all(inputs)
+            assert asked == requests
+            alone = client.lookup(words, "words")
+        assert list(found) == ["words", "pictures"]
+        assert [one.status for one in found["words"].items] == ["hit", "hit", "oov"]
+        assert [one.status for one in found["pictures"].items] == ["oov", "invalid"]
+        np.testing.assert_array_equal(found["words"].embeddings, alone.embeddings)
+        assert np.isnan(found["pictures"].embeddings[1]).all()
+
+
+def test_an_unknown_model_among_several_raises(url: str) -> None:
+    with Client(url) as client, pytest.raises(ServiceError, match="'none'") as error:
+        client.lookup_all({"words": ["a"], "none": ["b"]})
+    assert (error.value.status, error.value.code, error.value.index) == (404, "unknown_model", 1)
 
 
 def test_every_kind_of_input_and_an_invalid_one(url: str, tmp_path: Path) -> None:

@@ -6,15 +6,17 @@ out as they are is measured in docs/operations.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from cassandra import AlreadyExists
 from cassandra.cluster import Cluster, Session
 
 from embark.errors import ArchiveUnavailable
+from embark.models import ModelFacts
 from embark.settings import CassandraSettings
 from embark.store.cassandra.driver import DRIVER_ERRORS, describe, new_cluster
+from embark.store.cassandra.neighbours import INDEX, TABLE, table_name
 
 MIGRATIONS: Final[tuple[tuple[str, str], ...]] = (
     (
@@ -68,8 +70,12 @@ Never change one that was released; add another.
 """
 
 
-def apply(settings: CassandraSettings) -> Iterator[str]:
+def apply(settings: CassandraSettings, neighbours: Iterable[ModelFacts] = ()) -> Iterator[str]:
     """Bring the schema up to date; yields what was changed, a line each.
+
+    Args:
+        settings: the cluster.
+        neighbours: generations whose neighbours shall be found.
 
     Raises:
         ArchiveUnavailable: the cluster cannot be reached, or refuses.
@@ -77,7 +83,7 @@ def apply(settings: CassandraSettings) -> Iterator[str]:
     cluster = None
     try:
         cluster = new_cluster(settings)
-        yield from _apply(cluster, settings)
+        yield from _apply(cluster, settings, neighbours)
     except AlreadyExists:
         raise ArchiveUnavailable(
             "somebody else changes the schema at the same time; run it again"
@@ -91,7 +97,9 @@ def apply(settings: CassandraSettings) -> Iterator[str]:
             cluster.shutdown()
 
 
-def _apply(cluster: Cluster, settings: CassandraSettings) -> Iterator[str]:
+def _apply(
+    cluster: Cluster, settings: CassandraSettings, neighbours: Iterable[ModelFacts]
+) -> Iterator[str]:
     session = cluster.connect()
     yield from _keyspace(session, settings)
     table = f"{settings.keyspace}.migration"
@@ -106,6 +114,24 @@ def _apply(cluster: Cluster, settings: CassandraSettings) -> Iterator[str]:
                 f"INSERT INTO {table} (name, applied) VALUES (%s, toTimestamp(now()))", (name,)
             )
             yield f"cassandra: migration {name} applied"
+    for facts in neighbours:
+        yield from _neighbours(session, settings.keyspace, facts)
+
+
+def _neighbours(session: Session, keyspace: str, facts: ModelFacts) -> Iterator[str]:
+    table = table_name(facts.name, facts.generation)
+    known = session.execute(
+        "SELECT index_name FROM system_schema.indexes WHERE keyspace_name = %s AND table_name = %s",
+        (keyspace, table),
+    ).one()
+    if known is None:
+        described = (keyspace, table, facts.dimension, facts.name, facts.generation)
+        session.execute(TABLE.format(*described))
+        session.execute(INDEX.format(*described))
+        yield (
+            f"cassandra: table of {facts.name}'s neighbours made, generation {facts.generation};"
+            " `embark duplicates --rebuild` puts there what the archive holds already"
+        )
 
 
 def _keyspace(session: Session, settings: CassandraSettings) -> Iterator[str]:

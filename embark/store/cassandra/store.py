@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from cassandra.cluster import ResponseFuture
 from cassandra.query import BoundStatement
@@ -17,6 +17,7 @@ from cassandra.query import BoundStatement
 from embark.errors import ArchiveUnavailable
 from embark.store.base import LATE, MISSING, Found
 from embark.store.cassandra.driver import DRIVER_ERRORS, ONE, describe
+from embark.store.cassandra.neighbours import NeighbourTables
 from embark.store.cassandra.ring import Ring, partition_key
 from embark.store.cassandra.session import (
     DELETE_RECORD,
@@ -35,10 +36,13 @@ class CassandraStore:
 
     Args:
         connection: closed with the store.
+        neighbours: told of every vector, before the archive is: whoever finds a record in the
+            archive takes it as done. None keeps no neighbours.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, neighbours: NeighbourTables | None = None) -> None:
         self._connection = connection
+        self.neighbours: Final = neighbours
         self._settings = connection.settings
         self._ring: tuple[Prepared, Ring] | None = None
 
@@ -70,11 +74,15 @@ class CassandraStore:
 
     def put_many(self, model: str, generation: str, records: Mapping[bytes, bytes]) -> None:
         """See `Store.put_many`."""
+        if self.neighbours is not None:
+            self.neighbours.put(model, generation, records)
         rows = [(model, generation, digest, record) for digest, record in records.items()]
         self._write(INSERT_RECORD, rows)
 
     def delete_many(self, model: str, generation: str, digests: Sequence[bytes]) -> None:
         """See `Store.delete_many`."""
+        if self.neighbours is not None:
+            self.neighbours.delete(model, generation, digests)
         self._write(DELETE_RECORD, [(model, generation, digest) for digest in digests])
 
     def digests(self, model: str, generation: str) -> Iterator[list[bytes]]:

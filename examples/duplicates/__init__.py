@@ -1,0 +1,1 @@
+"""Catalogues with known duplicates, to try `embark duplicates` on and to measure it with."""

@@ -1,0 +1,84 @@
+"""GET /v1/admin/coverage: how much of what is asked one generation can answer.
+
+Reads the records of every known input, so one runs at a time in a process, and not for long; the
+command `embark models coverage` has no limit.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import asdict
+
+from flask import Blueprint, Response, request
+
+from embark.backends import Backends
+from embark.coverage import coverage
+from embark.errors import BadRequest, NotFound, Unavailable
+from embark.models import Catalogue, Model
+from gateway.body import refuse_unknown
+from gateway.items import ItemParser
+from gateway.responses import json_response
+
+_MOST_SECONDS = 20.0
+
+
+def add(
+    blueprint: Blueprint,
+    parser: ItemParser,
+    backends: Backends,
+    most_seconds: float = _MOST_SECONDS,
+) -> None:
+    """Add the endpoint.
+
+    Args:
+        blueprint: where it is added.
+        parser: knows the models.
+        backends: what is read.
+        most_seconds: after how long it gives up; a slow archive's last answer may come on top.
+    """
+    one_at_a_time = threading.Lock()
+
+    @blueprint.get("/coverage")
+    def generation_coverage() -> Response:
+        live, model = _generations(parser.catalogue)
+        if not one_at_a_time.acquire(blocking=False):
+            raise Unavailable("another coverage is being computed; ask again", code="busy")
+        try:
+            limit = _Limit(most_seconds)
+            found = coverage(backends, live, model, limit.check)
+        finally:
+            one_at_a_time.release()
+        named = {"model": model.name, "generation": model.generation, "live": live.generation}
+        return json_response({**named, **asdict(found), "share": found.share})
+
+
+class _Limit:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._ends = time.monotonic() + seconds
+
+    def check(self, seen: int) -> None:
+        if time.monotonic() > self._ends:
+            raise Unavailable(
+                f"{seen} inputs were looked at in {self._seconds:g} s, and there are more;"
+                " `embark models coverage` has no limit",
+                code="coverage_too_slow",
+            )
+
+
+def _generations(catalogue: Catalogue) -> tuple[Model, Model]:
+    refuse_unknown(request.args, frozenset(("model", "generation")), "the query")
+    name = request.args.get("model")
+    if name is None:
+        raise BadRequest("the query names no model", code="model_missing")
+    live = catalogue[name]
+    generation = request.args.get("generation", live.generation)
+    model = catalogue.served(name, generation)
+    if model is None:
+        known = ", ".join(one.generation for one in catalogue.generations(name))
+        raise NotFound(
+            f"{name} has no generation {generation!r}; served are: {known}",
+            code="unknown_generation",
+        )
+    return live, model

@@ -1,0 +1,1 @@
+"""OpenAI's embeddings API, with the extension for images that infinity has."""
