@@ -22,14 +22,13 @@ pytestmark = pytest.mark.stack
 PRODUCTS, COPIES = 20, 8
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     """20 products, 8 copies, 6 look-alikes, and two rows that cannot be used."""
-    made = tmp_path_factory.mktemp("catalogue")
-    generate(made, PRODUCTS, seed=7)
-    with (made / "items.csv").open("a", encoding="utf-8") as file:
+    generate(tmp_path, PRODUCTS, seed=7)
+    with (tmp_path / "items.csv").open("a", encoding="utf-8") as file:
         file.write("broken,,items.csv\ntoo,many,fields,here\n")
-    return made
+    return tmp_path
 
 
 def command(stack: Stack, folder: Path, *more: str) -> list[str]:
