@@ -2,6 +2,7 @@
 # make demo       set up, run the main job on real input, and show it
 # make test       set up and run all tests
 # make test-fast  the tests that start no server, under a minute
+# make slo        the CTR example's scoring service under its objective, beside inline towers
 # make test-faults  faults on the real servers, in full: about half an hour
 # make check      lint, format, types and import directions
 # make check-docker  every checker of docker/
@@ -14,7 +15,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3.13 python3; 
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: setup retina models tensorrt demo test test-fast test-faults check check-docker docs lock clean
+.PHONY: setup retina models tensorrt demo slo test test-fast test-faults check check-docker docs lock clean
 
 setup: .venv/.done
 retina: .venv-retina/.done
@@ -42,6 +43,9 @@ models: setup
 demo: setup retina models
 	$(BIN)/python -m examples.demo
 
+slo: setup retina models
+	$(BIN)/python -m examples.ctr slo
+
 test: setup retina models tensorrt
 	$(BIN)/python -m pytest
 
@@ -49,7 +53,7 @@ test-faults: setup retina models
 	FAULT_ROUNDS=3 BULK_REQUESTS=100000 $(BIN)/python -m pytest -m "" tests/faults
 
 test-fast: setup
-	$(BIN)/python -m pytest -m "not cluster and not full" tests/unit tests/contract
+	$(BIN)/python -m pytest -n 2 -m "not cluster and not full" tests/unit tests/contract
 
 check: setup
 	$(BIN)/ruff check .

@@ -41,7 +41,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from embark.store.lmdb import LmdbStore
-from tests.unit.test_neighbours_embedded import BYTES, records
+from tests.integration.test_neighbours_embedded import BYTES, records
 store = LmdbStore(Path(sys.argv[1]), BYTES)
 for number in range(int(sys.argv[2]), 3000, 2):
     store.put_many("words", "0123456789abcdef", records([number]))
