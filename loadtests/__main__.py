@@ -36,8 +36,8 @@ def _parse(given: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests",
         description="Run a load test and hold it to its objectives.",
-        epilog="What stands after -- goes to Locust. Exit status: 0 every objective is met, 1 one is not, 2 a file or the service is"
-        " not what it must be.",
+        epilog="What stands after -- goes to Locust. Exit status: 0 every objective is met, 1 one"
+        " is not, 2 a file or the service is not what it must be.",
     )
     parser.add_argument("scenario", help="a file, or the name of a shipped one")
     parser.add_argument("--host", default="http://127.0.0.1:8080", help="the gateway's URL")
