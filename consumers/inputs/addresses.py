@@ -49,10 +49,16 @@ _REFUSED_V6: Final = tuple(
 )
 
 
+# ISATAP (RFC 5214) carries an IPv4 address behind these, below any prefix.
+_ISATAP: Final = (0x00005EFE, 0x02005EFE)
+
+
 def is_public(address: Address) -> bool:
     """Return whether an address is public unicast, and carries no other address in disguise."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _REFUSED_V4)
+    if (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
+        return False
     return address in _UNICAST_V6 and not any(address in network for network in _REFUSED_V6)
 
 
