@@ -19,6 +19,7 @@ from embark.errors import BadRequest, EmbArkError
 from embark.models import Catalogue, Model
 from embark.queue.base import Lane
 from embark.settings import GatewaySettings
+from gateway.access.hooks import patience_ms, permitted, remaining_s
 from gateway.body import choice, read_bytes, whole_number
 from gateway.items import Item, ItemParser, Parsed, each
 from gateway.lookup import Lookups, Result
@@ -38,7 +39,6 @@ from gateway.views.inference.versions import find_version
 from gateway.views.inference.wire import (
     HEADER_LENGTH,
     InferRequest,
-    decompress,
     read_request,
     write_answer,
 )
@@ -86,15 +86,16 @@ def routes(parser: ItemParser, lookups: Lookups, settings: GatewaySettings) -> B
         catalogue = parser.catalogue
         model = find_version(catalogue, name, version)
         try:
-            asked = _read(settings.max_body_bytes, parser.max_items)
+            asked = read_request(read_bytes(), request.headers.get(HEADER_LENGTH), parser.max_items)
             policy = _Policy(asked, settings.max_wait_ms)
             parsed = _parse(parser, catalogue, model, asked)
             items = _served(parsed, policy)
             looked = time.perf_counter()
-            results = lookups.run(items, policy.on_miss, policy.wait_ms, policy.lane)
+            on_miss, wait_ms = permitted(policy.on_miss), patience_ms(policy.wait_ms)
+            results = lookups.run(items, on_miss, wait_ms, policy.lane, remaining_s())
             lookup_s = time.perf_counter() - looked
             if policy.on_miss == "wait" and not policy.tells:
-                require_vectors(results)
+                require_vectors(results, on_miss)
             response = _respond(model, asked, policy, _in_place(parsed, results))
         except EmbArkError:
             count_failure(model, time.perf_counter() - started)
@@ -103,12 +104,6 @@ def routes(parser: ItemParser, lookups: Lookups, settings: GatewaySettings) -> B
         return response
 
     return blueprint
-
-
-def _read(most_bytes: int, most_items: int) -> InferRequest:
-    encoding = request.headers.get("Content-Encoding", "").strip().lower()
-    body = decompress(read_bytes(), encoding, most_bytes)
-    return read_request(body, request.headers.get(HEADER_LENGTH), most_items)
 
 
 def _parse(

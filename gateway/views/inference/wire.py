@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +15,10 @@ from typing import Any
 import orjson
 
 from embark.errors import BadRequest, PayloadTooLarge
-from gateway.body import parse_json
+from gateway.body import flag, parse_json
 from gateway.views.inference.tensors import OUTPUTS, Output, split_elements
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-
-_WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +53,6 @@ class InferRequest:
     names_outputs: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
     id: str | None = None
-
-
-def decompress(body: bytes, encoding: str, most: int) -> bytes:
-    """Return a body as it was before its `Content-Encoding`.
-
-    Raises:
-        BadRequest: an encoding other than gzip and deflate, or it is not of this encoding.
-        PayloadTooLarge: it would have more than `most` bytes.
-    """
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in _WINDOW_BITS:
-        raise _bad(f"Content-Encoding must be gzip or deflate, not {encoding[:40]!r}")
-    decoder = zlib.decompressobj(_WINDOW_BITS[encoding])
-    try:
-        plain = decoder.decompress(body, most + 1)
-    except zlib.error as error:
-        raise _bad(f"the body is not {encoding}: {error}") from None
-    if len(plain) > most:
-        raise PayloadTooLarge(f"the body has more than {most} bytes", code="body_too_large")
-    if not decoder.eof or decoder.unused_data:
-        raise _bad(f"the body is not one whole {encoding} stream")
-    return plain
 
 
 def read_request(body: bytes, header_length: str | None, most: int) -> InferRequest:
@@ -135,6 +109,8 @@ def _structured(text: bytes, tensors: memoryview, most: int) -> InferRequest:
     name, id_ = parsed.get("id"), None
     if name is not None and not isinstance(name, str):
         raise _bad("id must be a string")
+    if name and not name.isascii() and name.encode("utf-8", "replace").decode() != name:
+        raise _bad("id is not valid Unicode")
     id_ = name or None
     inputs = parsed.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1:
@@ -143,14 +119,22 @@ def _structured(text: bytes, tensors: memoryview, most: int) -> InferRequest:
     tensor = _object(inputs[0], "the input")
     elements = _elements(tensor, tensors, most)
     asked = parsed.get("outputs") or []
-    default = _flag(parameters, "binary_data_output", False)
+    default = flag(parameters, "binary_data_output", False)
     if not isinstance(asked, list):
         raise _bad("outputs must be a list")
     outputs = [_asked(one, default) for one in asked]
     every = [Asked(output, default) for output in OUTPUTS]
     return InferRequest(
-        _name(tensor).upper(), elements, outputs or every, bool(outputs), parameters, id_
+        _name(tensor).upper(), elements, outputs or every, bool(outputs), _plain(parameters), id_
     )
+
+
+def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters without what is in lists and objects, which none of ours is."""
+    return {
+        name: None if isinstance(value, list | dict) else value
+        for name, value in parameters.items()
+    }
 
 
 def _asked(output: object, binary: bool) -> Asked:
@@ -162,7 +146,7 @@ def _asked(output: object, binary: bool) -> Asked:
     for unserved in ("classification", "shared_memory_region"):
         if parameters.get(unserved):
             raise _bad(f"output {name}: {unserved} is not served here")
-    return Asked(name, _flag(parameters, "binary_data", binary))
+    return Asked(name, flag(parameters, "binary_data", binary))
 
 
 def _elements(tensor: Mapping[str, Any], tensors: memoryview, most: int) -> list[bytes]:
@@ -244,13 +228,6 @@ def _name(tensor: Mapping[str, Any]) -> str:
     if not isinstance(name, str):
         raise _bad("a tensor needs a name, a string")
     return name
-
-
-def _flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:
-    value = parameters.get(name, default)
-    if not isinstance(value, bool):
-        raise _bad(f"{name} must be true or false")
-    return value
 
 
 def _bad(message: str, index: int | None = None) -> BadRequest:

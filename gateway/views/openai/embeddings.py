@@ -16,16 +16,14 @@ from flask import Blueprint, Response
 from embark.errors import BadRequest
 from embark.models import Model
 from embark.settings import GatewaySettings
-from gateway.body import choice, read_body, whole_number
+from gateway.access.hooks import patience_ms, permitted, remaining_s
+from gateway.body import choice, read_object, whole_number
 from gateway.items import ItemParser, find_model
 from gateway.lookup import Lookups, Result
 from gateway.responses import json_response
 from gateway.vectors import Matrix, matrix, require_vectors
 from gateway.views.openai.inputs import estimate_tokens, read_inputs
 
-_FIELDS = frozenset(
-    ("model", "input", "encoding_format", "dimensions", "user", "modality", "on_miss", "wait_ms")
-)
 _ENCODINGS = ("float", "base64")
 _ON_MISS = ("wait", "oov", "skip")
 
@@ -36,8 +34,8 @@ def routes(parser: ItemParser, lookups: Lookups, settings: GatewaySettings) -> B
 
     @blueprint.post("/v1/embeddings")
     def embeddings() -> Response:
-        # Some clients send null for what they do not set.
-        body = {name: value for name, value in read_body(_FIELDS).items() if value is not None}
+        # Clients send null for what they do not set, and fields that only other servers know.
+        body = {name: value for name, value in read_object().items() if value is not None}
         on_miss = choice(body, "on_miss", _ON_MISS)
         encoding = choice(body, "encoding_format", _ENCODINGS)
         most_ms = settings.max_wait_ms
@@ -45,9 +43,12 @@ def routes(parser: ItemParser, lookups: Lookups, settings: GatewaySettings) -> B
         catalogue = parser.catalogue
         model = _model(body, find_model(catalogue, _required(body, "model")))
         items = read_inputs(parser, catalogue, model, _required(body, "input"))
-        results = lookups.run(items, on_miss, wait_ms)
+        # It may take a thousand times what was sent, and there may be a long wait.
+        del body
+        allowed = permitted(on_miss)
+        results = lookups.run(items, allowed, patience_ms(wait_ms), within_s=remaining_s())
         if on_miss == "wait":
-            require_vectors(results)
+            require_vectors(results, allowed)
         tokens = estimate_tokens(items)
         return json_response(
             {
