@@ -1,8 +1,8 @@
 // The service's endpoints, asked with a time limit. Paths are relative, so that the page also works
-// behind a proxy that serves it below a folder. The admin token lives in this tab only.
+// behind a proxy that serves it below a folder. The API key lives in this tab only.
 
 const PATIENCE_MS = 10_000;
-const PLACE = "embark-admin-token";
+const PLACE = "embark-key";
 
 let memory = "";
 
@@ -13,9 +13,14 @@ export class Problem extends Error {
     this.code = code;
     this.status = status;
   }
+
+  /** Whether another key would help. */
+  get denied() {
+    return this.status === 401 || this.status === 403;
+  }
 }
 
-export const token = {
+export const key = {
   get() {
     try {
       return sessionStorage.getItem(PLACE) ?? memory;
@@ -31,29 +36,26 @@ export const token = {
     } catch {
       // kept in memory
     }
-    document.dispatchEvent(new Event("token"));
+    document.dispatchEvent(new Event("key"));
   },
 };
 
 /**
  * Ask one endpoint.
  * @param {string} path relative to the page
- * @param {object} options `body` makes it a POST; `admin` sends the token; `as` is how the answer
- *   is read (json, text, blob); `also` is a status that is an answer too; `patience` in ms
+ * @param {object} options `body` makes it a POST; `as` is how the answer is read (json, text,
+ *   blob); `also` is a status that is an answer too; `open`: it needs no key, so that a wrong one
+ *   does not matter; `patience` in ms
  */
 export async function ask(path, options = {}) {
-  const { body, admin = false, as = "json", also = 200, patience = PATIENCE_MS } = options;
+  const { body, as = "json", also = 200, open = false, patience = PATIENCE_MS } = options;
   const request = { signal: AbortSignal.timeout(patience), headers: {}, cache: "no-store" };
   if (body !== undefined) {
     request.method = "POST";
     request.body = JSON.stringify(body);
     request.headers["Content-Type"] = "application/json";
   }
-  if (admin) {
-    // Headers hold Latin-1 only; a token that does not fit is a wrong one.
-    if (/[^\x20-\x7e]/.test(token.get())) throw new Problem("the token has letters it cannot have");
-    request.headers.Authorization = `Bearer ${token.get()}`;
-  }
+  if (key.get() && !open) request.headers.Authorization = `Bearer ${key.get()}`;
   try {
     const answer = await fetch(path, request);
     if (!answer.ok && answer.status !== also) throw await problem(answer);
@@ -61,7 +63,7 @@ export async function ask(path, options = {}) {
   } catch (error) {
     if (error instanceof Problem) throw error;
     const late = error.name === "TimeoutError";
-    throw new Problem(late ? `no answer in ${patience / 1000} s` : "the service cannot be reached");
+    throw new Problem(late ? `no answer in ${patience / 1000} s` : "the gateway cannot be reached");
   }
 }
 
@@ -74,4 +76,13 @@ async function problem(answer) {
   }
   const message = typeof error === "string" ? error : error?.message;
   return new Problem(message ?? `HTTP ${answer.status}`, error?.code ?? "", answer.status);
+}
+
+/** Say what to do about a problem with something that needs a scope. */
+export function explained(problem, scope) {
+  if (!problem.denied) return problem.message;
+  const needs = key.get()
+    ? `the API key above does not do: this needs one with the scope ${scope}`
+    : `this needs an API key with the scope ${scope}, above`;
+  return `${needs} (${problem.message})`;
 }

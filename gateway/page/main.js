@@ -1,13 +1,14 @@
-// The page: asks the service every few seconds, and hands the answers to the modules that show them.
+// The page: asks the service every few seconds, hands the answers to the modules that show them.
 
-import { ask } from "./api.js";
+import { ask, explained } from "./api.js";
 import { $ } from "./dom.js";
-import { History, figures, parse } from "./metrics.js";
-import { showModels } from "./models.js";
+import { keyForm } from "./key.js";
+import { History, figures, parse, sum } from "./metrics.js";
+import { coverageOfAll, showModels } from "./models.js";
 import { remoteChoice } from "./near.js";
 import { playground } from "./playground.js";
-import { deadLetters } from "./queue.js";
-import { showHealth, showMetrics } from "./state.js";
+import { deadLetters, readLetters } from "./queue.js";
+import { note, readHealth, showState } from "./state.js";
 import { traffic } from "./traffic.js";
 
 const PERIOD_MS = 3000;
@@ -16,30 +17,36 @@ const THEME = "embark-theme";
 
 const history = new History();
 const showTraffic = traffic();
+let timer;
 
 async function look() {
-  await Promise.all([health(), metrics(), showModels()]);
-  setTimeout(look, document.hidden ? HIDDEN_PERIOD_MS : PERIOD_MS);
-}
-
-async function health() {
+  clearTimeout(timer);
   try {
-    // Not ready is an answer too.
-    showHealth(await ask("v2/health/ready", { also: 503 }), null);
-  } catch (problem) {
-    showHealth(null, problem);
+    const show = () => showState(history);
+    await Promise.all([readHealth().then(show), readMetrics().then(show), showModels()]);
+  } finally {
+    again();
   }
 }
 
-async function metrics() {
+function again() {
+  clearTimeout(timer);
+  timer = setTimeout(look, document.hidden ? HIDDEN_PERIOD_MS : PERIOD_MS);
+}
+
+async function readMetrics() {
   try {
-    const text = await ask("metrics", { as: "text" });
-    history.add(figures(parse(text), Date.now()));
-    showMetrics(history.readings);
+    const before = history.readings.at(-1);
+    const now = figures(parse(await ask("metrics", { as: "text" })), Date.now());
+    history.add(now);
+    note({ unmeasured: null });
     showTraffic(history);
+    if (before && sum(now.dead) > sum(before.dead)) readLetters();
   } catch (problem) {
     // The charts keep what they have; that the gateway is silent is said once, by its state.
-    if (problem.status !== 0) console.error(problem);
+    if (problem.status === undefined) throw problem;
+    problem.message = explained(problem, "read");
+    note({ unmeasured: problem.status ? problem : null });
   }
 }
 
@@ -66,8 +73,12 @@ function theme() {
 }
 
 theme();
+keyForm();
 remoteChoice();
 playground();
-deadLetters();
+coverageOfAll();
+deadLetters((letters) => note({ letters }));
 $("endpoint").addEventListener("change", () => showTraffic(history));
+document.addEventListener("key", look);
+document.addEventListener("visibilitychange", () => document.hidden || look());
 look();

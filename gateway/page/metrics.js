@@ -1,6 +1,7 @@
 // Prometheus' text, read; figures over time out of cumulative counters. No page, no network.
 
-const LINE = /^(embark_\w+)(?:\{(.*)\})? (\S+)/;
+// Beside ours, what only a process that counts for itself alone writes.
+const LINE = /^(embark_\w+|process_start_time_seconds)(?:\{(.*)\})? (\S+)/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 const MOST = 240;
 
@@ -20,6 +21,7 @@ export function parse(text) {
 /** Return what the page keeps of one reading, `at` in ms. */
 export function figures(metrics, at) {
   const all = (name) => metrics.get(name) ?? [];
+  const total = (name) => all(name).reduce((sum, [, value]) => sum + value, 0);
   const requests = {};
   for (const [{ endpoint, le }, value] of all("embark_http_request_seconds_bucket")) {
     const buckets = (requests[endpoint] ??= {});
@@ -28,15 +30,26 @@ export function figures(metrics, at) {
   return {
     at,
     items: sums(all("embark_lookup_items_total"), "status"),
+    tiers: sums(all("embark_lookup_hits_total"), "tier"),
+    refused: sums(all("embark_refused_requests_total"), "reason"),
     requests,
     depth: sums(all("embark_queue_depth"), "lane"),
     oldest: sums(all("embark_queue_oldest_seconds"), "lane"),
     dead: sums(all("embark_dead_letters_total"), "reason"),
     inference: sums(all("embark_inference_seconds_count"), "outcome"),
     consumed: sums(all("embark_consumed_total"), "outcome"),
-    inFlight: all("embark_consumer_in_flight").reduce((sum, [, value]) => sum + value, 0),
+    consumers: sums(all("embark_consumers"), "retina"),
+    consumerStarts: total("embark_consumer_starts_total"),
+    inFlight: total("embark_consumer_in_flight"),
+    misses: sums(all("embark_misses_total"), "outcome"),
+    late: { items: total("embark_archive_late_items_total") },
+    corrupt: { records: total("embark_corrupt_records_total") },
+    alone: all("process_start_time_seconds")[0]?.[1] ?? null,
   };
 }
+
+/** Return the sum of all values of an object. */
+export const sum = (values) => Object.values(values).reduce((whole, value) => whole + value, 0);
 
 /** Return how much each counter of `after` grew; one that fell began again at 0. */
 export function growth(before, after) {
@@ -69,7 +82,7 @@ export function quantile(q, grown) {
 
 /** Return the share of hits in a growth of items, 0 to 1, or null if nothing was asked. */
 export function hitShare(grown) {
-  const total = Object.values(grown).reduce((sum, value) => sum + value, 0);
+  const total = sum(grown);
   return total ? (grown.hit ?? 0) / total : null;
 }
 
@@ -79,11 +92,13 @@ export function hitShare(grown) {
  */
 export class History {
   readings = [];
+  mixed = false; // whether they are of several processes, each of which counts for itself
   #every = 1;
   #count = 0;
 
   add(reading) {
     const { readings } = this;
+    this.mixed ||= readings.length > 0 && readings.at(-1).alone !== reading.alone;
     // The newest is always there; once it is not the newest, it stays only if it was its turn.
     if (readings.length > 1 && (this.#count - 1) % this.#every !== 0) readings.pop();
     readings.push(reading);
@@ -93,6 +108,14 @@ export class History {
       this.#every *= 2;
       this.#count = 1;
     }
+  }
+
+  /** Return the newest reading and one of about `ms` before it, or the oldest; null if none. */
+  lately(ms) {
+    const after = this.readings.at(-1);
+    if (after === undefined) return null;
+    const before = this.readings.findLast(({ at }) => at <= after.at - ms) ?? this.readings[0];
+    return [before, after];
   }
 
   /** Return [time, value] of each interval; `value` is given both its ends. */

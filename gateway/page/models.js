@@ -1,68 +1,82 @@
 // Models, their generations, and on demand how much each generation can answer.
 
-import { ask, token } from "./api.js";
-import { $, cell, h, say } from "./dom.js";
+import { ask, explained } from "./api.js";
+import { $, cell, count, h, percent, say } from "./dom.js";
+import { askForKey } from "./key.js";
 
 // The gateway gives up after 20 seconds.
 const PATIENCE_MS = 45_000;
 
 let shown = "";
+let computations = [];
 
-/** Show the models that the service knows; returns them, or null if it does not answer. */
+/** Show the models that the service knows. */
 export async function showModels() {
   try {
     const { models } = await ask("v1/models");
-    say($("models-said"), "");
+    say($("models-said"), models.length ? "" : "No model is exported; `embark export` does it.");
     // Written again only when something changed, so that a coverage stays and so does the focus.
-    if (JSON.stringify(models) === shown) return models;
+    if (JSON.stringify(models) === shown) return;
     shown = JSON.stringify(models);
+    computations = [];
     $("generations").replaceChildren(...models.flatMap(rows));
     offer("text", models);
     offer("image", models);
-    return models;
   } catch (problem) {
-    say($("models-said"), `The models cannot be read: ${problem.message}.`);
-    return null;
+    say($("models-said"), `The models cannot be read: ${explained(problem, "read")}.`);
   }
+}
+
+/** Make the button for all of them work. */
+export function coverageOfAll() {
+  $("cover-all").addEventListener("click", async () => {
+    $("cover-all").disabled = true;
+    for (const compute of computations) if (!(await compute())) break;
+    $("cover-all").disabled = false;
+  });
 }
 
 function rows(model) {
   return model.generations.map(({ generation, version, live }) => {
-    const result = h("span", { role: "status" });
-    const compute = async () => showCoverage(button, result, model.name, generation);
+    const result = h("div", { role: "status" });
+    const compute = () => showCoverage(button, result, model.name, generation);
     const label = `Compute the coverage of ${model.name} ${generation}`;
-    const button = h("button", { type: "button", click: compute, "aria-label": label }, "Compute");
+    const listens = { type: "button", class: "quiet", click: compute, "aria-label": label };
+    const button = h("button", listens, "Compute");
+    computations.push(compute);
     return h(
       "tr",
       {},
       h("th", { scope: "row" }, model.name),
       cell(model.modality),
-      cell(live ? String(model.dimension) : ""),
+      cell(live ? count(model.dimension) : "", { class: "number" }),
       cell(h("code", {}, generation)),
-      cell(String(version)),
-      cell(live ? "live" : "beside"),
-      h("td", {}, button, " ", result),
+      cell(String(version), { class: "number" }),
+      cell(h("span", { class: live ? "badge up" : "badge" }, live ? "live" : "beside")),
+      cell(h("div", { class: "coverage" }, result, button)),
     );
   });
 }
 
 async function showCoverage(button, result, name, generation) {
-  if (!token.get()) {
-    say(result, "enter the admin token below first");
-    $("token").focus();
-    return;
-  }
   button.disabled = true;
-  say(result, "reading…");
+  result.replaceChildren("reading…");
   try {
     const query = new URLSearchParams({ model: name, generation });
-    const found = await ask(`v1/admin/coverage?${query}`, { admin: true, patience: PATIENCE_MS });
-    const share = (100 * found.share).toFixed(1);
-    const { covered, inputs, failed, uses } = found;
-    const by = uses ? "of what is asked" : "of the inputs, no use is counted yet";
-    say(result, `${share} % ${by}; ${covered} of ${inputs} inputs, ${failed} failed`);
+    const found = await ask(`v1/admin/coverage?${query}`, { patience: PATIENCE_MS });
+    const { covered, inputs, failed, uses, share } = found;
+    const meter = h("meter", { value: share, "aria-label": `Coverage of ${name} ${generation}` });
+    const of = uses ? "of what is asked" : "of the inputs, as no use is counted yet";
+    const known = `${count(covered)} of ${count(inputs)} inputs, ${count(failed)} failed`;
+    const told = inputs
+      ? [meter, h("strong", {}, percent(share)), ` ${of}`, h("div", { class: "note" }, known)]
+      : ["nothing was asked of it yet"];
+    result.replaceChildren(...told);
+    return true;
   } catch (problem) {
-    say(result, problem.message);
+    result.replaceChildren(explained(problem, "admin"));
+    if (problem.denied) askForKey();
+    return false;
   } finally {
     button.disabled = false;
   }

@@ -1,9 +1,9 @@
 // Nearest neighbours with thumbnails. A picture comes from a file chosen in this tab, or from the
-// archive with the admin token; from another site only if the person said so, and then the
+// archive with a key that may see it; from another site only if the person said so, and then the
 // gateway's policy for this page allows it too.
 
-import { ask, token } from "./api.js";
-import { $, h, say } from "./dom.js";
+import { ask, explained } from "./api.js";
+import { $, h, many, say } from "./dom.js";
 
 const MOST_PICTURES = 100;
 const CHOICE = "embark-remote-images";
@@ -12,7 +12,7 @@ const pictures = new Map();
 
 /** Keep a picture by its key, to show it again as somebody's neighbour; returns its address. */
 export function keepPicture(key, file) {
-  const digest = key.split(":").at(-1);
+  const digest = digestOf(key);
   if (!pictures.has(digest)) {
     pictures.set(digest, URL.createObjectURL(file));
     if (pictures.size > MOST_PICTURES) {
@@ -41,28 +41,30 @@ export async function showNear(model, key, current) {
     const [answer] = (await ask("v1/neighbours", { body, patience: 30_000 })).items;
     if (!current()) return;
     const found = answer.neighbours ?? [];
-    say($("near-said"), found.length ? `${found.length} found.` : "None yet.");
+    const none = "None yet: it is the first of this generation, or its neighbours are not kept.";
+    say($("near-said"), found.length ? `${many(found.length, "item")}, the nearest first.` : none);
     $("remote-choice").hidden = !found.some((near) => near.image_url);
     $("near").replaceChildren(...found.map(entry));
   } catch (problem) {
-    if (current()) say($("near-said"), `No neighbours: ${problem.message}.`);
+    if (current()) say($("near-said"), `No neighbours: ${explained(problem, "read")}.`);
   }
 }
 
 function entry(near) {
-  const place = h("div");
-  const cosine = `cosine ${near.cosine.toFixed(4)}`;
-  if (near.text !== undefined) place.append(near.text);
+  const place = h("div", { class: "what" });
+  const { cosine, text } = near;
+  const meter = h("meter", { value: Math.max(0, cosine), "aria-hidden": "true" });
+  if (text !== undefined) place.append(text || "(an empty text)");
   else showPicture(place, near);
-  return h("li", {}, h("span", { class: "note" }, cosine), place);
+  const words = h("div", { class: "cosine" }, meter, ` cosine ${cosine.toFixed(4)}`);
+  return h("li", { class: "card" }, place, words);
 }
 
 async function showPicture(place, near) {
-  const kept = pictures.get(near.key.split(":").at(-1));
+  const kept = pictures.get(digestOf(near.key));
   if (kept) place.append(picture(kept));
   else if (near.image_url !== undefined) showRemote(place, near.image_url);
-  else if (token.get()) await showArchived(place, near.key);
-  else place.append(near.key, " (its file is shown only with the admin token)");
+  else await showArchived(place, near.key);
 }
 
 function showRemote(place, address) {
@@ -74,12 +76,14 @@ function showRemote(place, address) {
 
 async function showArchived(place, key) {
   try {
-    const file = await ask(`v1/admin/images/${encodeURIComponent(key)}`, { admin: true, as: "blob" });
+    const file = await ask(`v1/admin/images/${encodeURIComponent(key)}`, { as: "blob" });
     place.append(picture(keepPicture(key, file)));
   } catch (problem) {
-    place.append(`${key} (${problem.message})`);
+    place.append(h("code", {}, key), h("div", { class: "note" }, explained(problem, "admin")));
   }
 }
+
+const digestOf = (key) => key.split(":").at(-1);
 
 function picture(address) {
   const said = { alt: "A neighbouring image", referrerpolicy: "no-referrer", loading: "lazy" };

@@ -1,18 +1,30 @@
 // One input on its way: OOV at once, then a hit; its vector and what is near to it.
 
-import { ask } from "./api.js";
-import { $, h, say, svg } from "./dom.js";
-import { showNear, keepPicture } from "./near.js";
+import { ask, explained } from "./api.js";
+import { $, duration, h, say } from "./dom.js";
+import { keepPicture, showNear } from "./near.js";
+import { showVector } from "./vector.js";
 
 const GIVE_UP_MS = 60_000;
 const FIRST_PAUSE_MS = 100;
 const LAST_PAUSE_MS = 1500;
 const ASK_AGAIN_MS = 15_000; // the gateway does not queue a key again sooner
+const EXAMPLES = [
+  "a red leather jacket for women",
+  "a kettle that is quiet and quick",
+  "walking shoes for wet autumn days",
+  "ten recipes with roasted pumpkin",
+  "the night train from Paris to Vienna",
+];
 
 let run = 0;
 
 /** Make both forms work. */
 export function playground() {
+  let next = 0;
+  $("example").addEventListener("click", () => {
+    $("text").value = EXAMPLES[next++ % EXAMPLES.length];
+  });
   $("text-form").addEventListener("submit", (event) => {
     event.preventDefault();
     lookUp($("text-model").value, { text: $("text").value }, null);
@@ -21,7 +33,7 @@ export function playground() {
     event.preventDefault();
     lookUpFile($("image").files[0]);
   });
-  dropping($("image-form"));
+  dropping($("drop"));
 }
 
 function dropping(box) {
@@ -34,7 +46,7 @@ function dropping(box) {
   box.addEventListener("drop", (event) => {
     box.classList.remove("over");
     const [file] = event.dataTransfer.files;
-    if (!file) return say($("outcome"), "What was dropped is no file; save the image first.");
+    if (!file) return step("failed", "What was dropped is no file", "Save the image first.", true);
     $("image").files = event.dataTransfer.files;
     lookUpFile(file);
   });
@@ -46,7 +58,7 @@ async function lookUpFile(file) {
   try {
     lookUp(model, { image: await base64(file) }, file);
   } catch {
-    say($("outcome"), "The file cannot be read.", "failed");
+    step("failed", "The file cannot be read", "", true);
   }
 }
 
@@ -54,29 +66,27 @@ async function lookUp(model, item, file) {
   const mine = ++run;
   const current = () => mine === run;
   const began = performance.now();
-  const passed = () => Math.round(performance.now() - began);
+  const passed = () => performance.now() - began;
   $("near").replaceChildren();
   say($("near-said"), "");
-  say($("outcome"), "Asking…");
+  $("answer").hidden = true;
+  step("unknown", "Asked", `of ${model}`, true);
   try {
     let answer = await lookup(model, item, "oov");
     if (!current()) return;
     if (answer.key && file) keepPicture(answer.key, file);
     showPreview(answer.key, file);
-    const first = passed();
     if (answer.status === "oov") {
-      const then = answer.queued ? "It is queued; waiting for its vector…" : "Waiting…";
-      say($("outcome"), `OOV after ${first} ms: the archive does not have it. ${then}`, "oov");
+      step("oov", "OOV", told(answer, passed()));
       showVector(answer);
       answer = await waitFor(model, item, answer, current, passed);
       if (answer === null || !current()) return;
     }
     showVector(answer);
-    const before = answer.status === "hit" && passed() > first ? `, OOV after ${first} ms` : "";
-    say($("outcome"), outcome(answer, passed(), before), answer.status);
+    step(KIND[answer.status], WORD[answer.status], told(answer, passed()));
     if (answer.status === "hit") await showNear(model, answer.key, current);
   } catch (problem) {
-    if (current()) say($("outcome"), `Not answered: ${problem.message}.`, "failed");
+    if (current()) step("failed", "Not answered", `${explained(problem, "read")}.`);
   }
 }
 
@@ -95,7 +105,7 @@ async function waitFor(model, item, answer, current, passed) {
       : await lookup(model, { key: answer.key }, "skip");
     if (next.status !== "oov") return next;
   }
-  return answer;
+  return { ...answer, status: "late" };
 }
 
 async function lookup(model, item, onMiss) {
@@ -104,51 +114,32 @@ async function lookup(model, item, onMiss) {
   return items[0];
 }
 
-function outcome(answer, passed, before) {
+const STUCK =
+  "Do consumers run, and is Retina ready? See the state above. A key needs the scope enqueue.";
+const KIND = { hit: "hit", failed: "failed", invalid: "failed", late: "oov" };
+const WORD = { hit: "Hit", failed: "Failed", invalid: "Not served", late: "Still OOV" };
+
+function told(answer, passed) {
+  const after = `after ${duration(passed / 1000)}`;
   switch (answer.status) {
     case "hit":
-      return `Hit after ${passed} ms${before}: the vector is in the archive.`;
+      return `${after}: the vector is in the archive.`;
+    case "oov":
+      return answer.queued
+        ? `${after}: the archive does not have it. It is queued, its vector is awaited…`
+        : `${after}: the archive does not have it. Not known to be queued yet; waiting…`;
     case "failed":
-      return `Failed: ${answer.reason.message} (${answer.reason.code}).`;
+      return `${after}: ${answer.reason.message} (${answer.reason.code}).`;
     case "invalid":
-      return `Not served: ${answer.error.message} (${answer.error.code}).`;
+      return `${answer.error.message} (${answer.error.code}).`;
     default:
-      return "Still OOV after a minute. Do the consumers run, and is Retina up?";
+      return `after a minute. ${STUCK}`;
   }
 }
 
-function showVector(answer) {
-  $("answer").hidden = answer.status === "invalid";
-  if ($("answer").hidden) return;
-  const { embedding: vector, status } = answer;
-  say($("vector-heading"), status === "hit" ? "Vector" : "Placeholder: the model's OOV vector");
-  const norm = Math.hypot(...vector);
-  const facts = { Model: answer.model, Generation: answer.generation, Key: answer.key };
-  Object.assign(facts, { Dimension: vector.length, Length: norm.toPrecision(5) });
-  if ("age_ms" in answer) facts["Computed"] = `${(answer.age_ms / 1000).toFixed(1)} s ago`;
-  const pairs = Object.entries(facts).flatMap(([name, value]) => [
-    h("dt", {}, name),
-    h("dd", {}, String(value)),
-  ]);
-  const numbers = h("pre", { tabindex: 0, "aria-label": "All numbers" }, vector.join(", "));
-  const all = h("details", {}, h("summary", {}, `All ${vector.length} numbers`), numbers);
-  $("vector").replaceChildren(bars(vector), h("dl", {}, ...pairs), all);
-}
-
-function bars(vector) {
-  const high = Math.max(...vector.map(Math.abs)) || 1;
-  const strokes = vector.map((value, index) => `M${index + 0.5} 50V${50 - (48 * value) / high}`);
-  const [least, most] = [Math.min(...vector), Math.max(...vector)];
-  return svg(
-    "svg",
-    {
-      viewBox: `0 0 ${vector.length} 100`,
-      preserveAspectRatio: "none",
-      role: "img",
-      "aria-label": `${vector.length} numbers from ${least.toFixed(4)} to ${most.toFixed(4)}`,
-    },
-    svg("path", { d: strokes.join("") }),
-  );
+function step(kind, word, words, first = false) {
+  if (first) $("steps").replaceChildren();
+  $("steps").append(h("li", {}, h("span", { class: `badge ${kind}` }, word), " ", words));
 }
 
 function showPreview(key, file) {

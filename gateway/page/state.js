@@ -1,79 +1,101 @@
-// What is up, what is down, and how much waits.
+// What is up, what is down, and what to do: shown.
 
-import { $, h, say } from "./dom.js";
-import { growth } from "./metrics.js";
+import { ask, Problem } from "./api.js";
+import { diagnosed } from "./diagnosis.js";
+import { $, h, mark, say } from "./dom.js";
+import { askForKey } from "./key.js";
+import { showLanes } from "./queue.js";
 
-const LATELY = 10; // readings
+const WORDS = { up: "up", down: "down", warn: "in trouble", unknown: "not seen" };
+const SIGNS = { up: "✓", down: "✕", warn: "!", unknown: "?" };
 
 const cards = new Map();
+const seen = { health: null, problem: null, took: 0, unmeasured: null, letters: null };
+let answered = null;
+let told = "";
 
-/** Show the answer of /v2/health/ready, or why there is none. */
-export function showHealth(health, problem) {
-  if (problem) {
-    card("Gateway", "down", problem.message);
-    for (const name of ["Archive", "Queue"]) card(name, "unknown", "the gateway does not answer");
-  } else {
-    card("Gateway", "up", "answers");
-    const { archive, queue } = health.dependencies;
-    card("Archive", archive.state, archive.detail ?? "answers");
-    card("Queue", queue.state, queue.detail ?? waiting(queue.lanes));
-    if (queue.lanes) say($("lag"), lag(queue.lanes));
+/** Ask for the service's health; not ready is an answer too. */
+export async function readHealth() {
+  const began = performance.now();
+  try {
+    const answer = await ask("v2/health/ready", { also: 503, open: true });
+    // Turned away is no answer.
+    if (!answer.dependencies) throw new Problem(answer.error?.message ?? "no state in the answer");
+    seen.health = answer;
+    seen.problem = null;
+    seen.took = performance.now() - began;
+    answered = new Date();
+  } catch (problem) {
+    seen.health = null;
+    seen.problem = problem;
   }
-  const down = [...cards].filter(([, { state }]) => state === "down").map(([name]) => name);
-  say($("summary"), down.length ? `Down: ${down.join(", ")}` : "Everything that was asked is up");
 }
 
-/** Show what only the metrics tell: Retina and the consumers, as far as they share them. */
-export function showMetrics(readings) {
-  const now = readings.at(-1);
-  const before = readings.at(-Math.min(LATELY, readings.length));
-  const grown = growth(before.inference, now.inference);
-  const bad = grown.unavailable ?? 0;
-  if (grown.ok) {
-    card("Retina", "up", `${grown.ok} inference requests answered lately, ${bad} not`);
-  } else if (bad) card("Retina", "down", `${bad} inference requests found it unavailable lately`);
-  else if (now.inference.ok) card("Retina", "unknown", "nothing was asked of it lately");
-  else card("Retina", "unknown", "nothing was asked of it yet, as far as is known here");
-  showConsumers(before, now);
-  const dead = Object.entries(now.dead).filter(([, count]) => count);
-  const reasons = dead.map(([reason, count]) => `${reason} ${count}`).join(", ");
-  say($("dead-count"), `Dead letters since the consumers started: ${reasons || "none"}.`);
+/** Take note of something that was learnt elsewhere: `unmeasured` or `letters`. */
+export function note(learnt) {
+  Object.assign(seen, learnt);
 }
 
-function showConsumers(before, now) {
-  const finished = Object.values(growth(before.consumed, now.consumed)).reduce(add, 0);
-  const waits = Object.values(now.depth).reduce(add, 0);
-  const told = `${finished} requests finished lately, ${now.inFlight} in work`;
-  if (finished || now.inFlight) card("Consumers", "up", told);
-  else if (waits) card("Consumers", "unknown", `nothing finished lately, and ${waits} wait`);
-  else card("Consumers", "unknown", "nothing to do lately, or their metrics are not shared");
+/** Show everything that is known. */
+export function showState(history) {
+  const { parts, troubles } = diagnosed({ ...seen, history });
+  for (const part of parts) showPart(part);
+  const worst = troubles[0]?.level ?? "up";
+  mark($("banner"), worst);
+  const others = troubles.length - 1;
+  const title = troubles.length ? troubles[0].title : "Everything works";
+  say($("summary"), others > 0 ? `${title}, and ${others} more` : title);
+  const at = answered?.toLocaleTimeString();
+  say($("checked"), seen.problem ? `last answer: ${at ?? "none"}` : `as of ${at}`);
+  document.title = troubles.length ? `${SIGNS[worst]} ${title} · EmbArk` : "EmbArk";
+  showTroubles(troubles);
+  if (seen.health) showLanes(seen.health.dependencies.queue.lanes);
 }
 
-const add = (sum, value) => sum + value;
+// Made again only when there are others, so that the focus stays.
+function showTroubles(troubles) {
+  const titles = troubles.map(({ title }) => title).join();
+  if (titles !== told) $("troubles").replaceChildren(...troubles.map(trouble));
+  told = titles;
+  troubles.forEach(({ detail }, index) => {
+    say($("troubles").children[index].querySelector(".detail"), detail ?? "");
+  });
+}
 
-function card(name, state, detail) {
+function trouble({ level, title, remedy, href }) {
+  const more = href && h("a", { href, click: href === "#access" ? openKey : () => {} }, "Go there");
+  return h(
+    "li",
+    { class: level },
+    h("strong", {}, h("span", { class: "sign", "aria-hidden": "true" }, SIGNS[level]), title),
+    h("span", { class: "detail" }),
+    h("span", { class: "remedy" }, ...withCode(remedy), " ", more ?? ""),
+  );
+}
+
+// What stands between backticks is code.
+function withCode(words) {
+  return words.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : part));
+}
+
+function openKey(event) {
+  event.preventDefault();
+  askForKey();
+}
+
+function showPart({ name, what, state, facts }) {
   if (!cards.has(name)) {
-    const parts = { word: h("span"), detail: h("span") };
+    const parts = { item: h("li"), sign: h("span", { class: "sign", "aria-hidden": "true" }) };
+    parts.word = h("span", { class: "word" });
+    parts.facts = h("span", { class: "facts" });
+    const head = h("div", {}, h("strong", {}, name), parts.sign, parts.word);
+    parts.item.append(head, h("span", { class: "note" }, what), parts.facts);
     cards.set(name, parts);
-    $("dependencies").append(
-      h("li", {}, h("strong", {}, name), parts.word, " · ", parts.detail),
-    );
+    $("parts").append(parts.item);
   }
   const parts = cards.get(name);
-  parts.state = state;
-  say(parts.word, state, state);
-  say(parts.detail, detail);
-}
-
-function waiting(lanes) {
-  const depth = Object.values(lanes).reduce((sum, lane) => sum + lane.depth, 0);
-  return depth ? `${depth} requests wait` : "nothing waits";
-}
-
-function lag(lanes) {
-  const told = Object.entries(lanes).map(
-    ([name, { depth, oldest_seconds: oldest }]) =>
-      `${name}: ${depth} wait${depth ? `, the oldest for ${oldest.toFixed(1)} s` : ""}`,
-  );
-  return `${told.join("; ")}.`;
+  mark(parts.item, state);
+  say(parts.sign, SIGNS[state]);
+  say(parts.word, WORDS[state]);
+  say(parts.facts, facts);
 }
