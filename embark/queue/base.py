@@ -20,11 +20,19 @@ class Lane(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One vector to compute: the key it will have, and the input it is computed from."""
+    """One vector to compute: the key it will have, and the input it is computed from.
+
+    Attributes:
+        key: under which the vector will be.
+        item: the input.
+        lane: who waits.
+        trace: what asked, as a context of `embark.tracing`; empty if that is not followed.
+    """
 
     key: Key
     item: Input
     lane: Lane
+    trace: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

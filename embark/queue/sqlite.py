@@ -20,6 +20,7 @@ from embark.errors import QueueUnavailable
 from embark.inputs import Input, InputKind
 from embark.keys import Key
 from embark.queue.base import DeadLetter, Delivery, Lane, LaneStatus, Request
+from embark.queue.sqlite_schema import ADD_TRACE, SCHEMA
 
 _BUSY_SECONDS = 5.0
 _WAL_BYTES = 64 * 2**20
@@ -27,48 +28,31 @@ _RECEIPT_BYTES = 12
 _LANES = {Lane.INTERACTIVE: 0, Lane.BULK: 1}
 _LANE_OF = {number: lane for lane, number in _LANES.items()}
 
-# Columns that are searched come before the payload, which may span thousands of pages.
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS request (
-    id INTEGER PRIMARY KEY,
-    lane INTEGER NOT NULL,
-    due_at REAL NOT NULL,
-    queued_at REAL NOT NULL,
-    attempt INTEGER NOT NULL DEFAULT 1,
-    receipt BLOB,
-    model TEXT NOT NULL,
-    generation TEXT NOT NULL,
-    digest BLOB NOT NULL,
-    kind TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    payload BLOB NOT NULL,
-    UNIQUE (model, generation, digest)
-);
-CREATE INDEX IF NOT EXISTS request_due ON request (lane, due_at, id, size);
-CREATE INDEX IF NOT EXISTS request_age ON request (lane, queued_at);
-CREATE TABLE IF NOT EXISTS dead_letter (
-    id INTEGER PRIMARY KEY,
-    died_at REAL NOT NULL,
-    lane INTEGER NOT NULL,
-    attempt INTEGER NOT NULL,
-    code TEXT NOT NULL,
-    message TEXT NOT NULL,
-    model TEXT NOT NULL,
-    generation TEXT NOT NULL,
-    digest BLOB NOT NULL,
-    kind TEXT NOT NULL,
-    payload BLOB NOT NULL
-);
-PRAGMA user_version = 1;
-"""
 _PUT = """
-INSERT INTO request (lane, due_at, queued_at, model, generation, digest, kind, size, payload)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (model, generation, digest) DO UPDATE SET lane = min(lane, excluded.lane)
+INSERT INTO request
+    (lane, due_at, queued_at, model, generation, digest, kind, size, payload, trace)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (model, generation, digest) DO UPDATE SET
+    lane = min(lane, excluded.lane),
+    queued_at = iif(excluded.lane < lane, excluded.queued_at, queued_at),
+    trace = iif(trace = '', excluded.trace, trace)
 """
-_DUE = "SELECT id, size FROM request WHERE lane = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?"
+# A row that was queued after now, by a clock that has stepped back since, is due as well.
+_DUE = """
+SELECT * FROM (
+    SELECT id, size FROM request WHERE lane = :lane AND due_at <= :now
+    ORDER BY due_at, id LIMIT :most
+)
+UNION ALL SELECT * FROM (
+    SELECT id, size FROM request
+    WHERE lane = :lane AND queued_at > :now AND due_at > :now AND receipt IS NULL
+    ORDER BY queued_at LIMIT :most
+)
+LIMIT :most
+"""
 _ROW = """
-SELECT attempt, queued_at, model, generation, digest, kind, payload FROM request WHERE id = ?
+SELECT attempt, queued_at, model, generation, digest, kind, payload, trace FROM request
+WHERE id = ?
 """
 _BURY = """
 INSERT INTO dead_letter
@@ -106,7 +90,8 @@ class SqliteQueue:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
-            self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            self._connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+            self._add_trace()
         except (sqlite3.Error, OSError) as error:
             raise QueueUnavailable(f"queue in {path} cannot be opened: {error}") from error
 
@@ -124,6 +109,7 @@ class SqliteQueue:
                 request.item.kind.value,
                 len(request.item.payload),
                 request.item.payload,
+                request.trace,
             )
             for request in requests
         ]
@@ -133,13 +119,14 @@ class SqliteQueue:
     def take(self, lane: Lane, most: int, most_bytes: int) -> list[Delivery]:
         """See `Queue.take`."""
         now = self._clock()
-        due = (_LANES[lane], now)
+        due = {"lane": _LANES[lane], "now": now}
         with self._reading() as connection:
             # An idle poll must not take the write lock.
-            if not connection.execute(_DUE, (*due, 1)).fetchone():
+            if not connection.execute(_DUE, {**due, "most": 1}).fetchone():
                 return []
         with self._transaction() as connection:
-            chosen = list(_within(connection.execute(_DUE, (*due, most)), most_bytes))
+            rows = connection.execute(_DUE, {**due, "most": most})
+            chosen = list(_within(rows, most_bytes))
             return [self._lease(connection, lane, row_id, now) for row_id in chosen]
 
     def extend(self, deliveries: Sequence[Delivery]) -> None:
@@ -204,9 +191,10 @@ class SqliteQueue:
         now = self._clock()
         with self._reading() as connection:
             rows = connection.execute(
-                "SELECT lane, count(*), min(queued_at), sum(due_at <= ?), sum(receipt IS NOT NULL"
-                " AND due_at > ?) FROM request GROUP BY lane",
-                (now, now),
+                "SELECT lane, count(*), min(queued_at),"
+                " sum(due_at <= :now OR (queued_at > :now AND receipt IS NULL)),"
+                " sum(receipt IS NOT NULL AND due_at > :now) FROM request GROUP BY lane",
+                {"now": now},
             ).fetchall()
         found = {
             lane: LaneStatus(
@@ -225,6 +213,13 @@ class SqliteQueue:
             if connection is not None:
                 connection.close()
 
+    def _add_trace(self) -> None:
+        """Bring a file of before there were traces up to date."""
+        with self._transaction() as connection:
+            columns = connection.execute("SELECT name FROM pragma_table_info('request')")
+            if ("trace",) not in columns.fetchall():
+                connection.execute(ADD_TRACE)
+
     def _lease(
         self, connection: sqlite3.Connection, lane: Lane, row_id: int, now: float
     ) -> Delivery:
@@ -239,12 +234,12 @@ class SqliteQueue:
         )
 
     def _requeue(self, deliveries: Sequence[Delivery], delay_s: float, *, attempts: int) -> int:
-        due_at = self._clock() + delay_s
+        now = self._clock()
         with self._transaction() as connection:
             return connection.executemany(
-                "UPDATE request SET due_at = ?, receipt = NULL, attempt = attempt + ?"
-                " WHERE id = ? AND receipt = ?",
-                ((due_at, attempts, *_named(delivery)) for delivery in deliveries),
+                "UPDATE request SET due_at = ?, queued_at = min(queued_at, ?), receipt = NULL,"
+                " attempt = attempt + ? WHERE id = ? AND receipt = ?",
+                ((now + delay_s, now, attempts, *_named(delivery)) for delivery in deliveries),
             ).rowcount
 
     @contextmanager
@@ -270,8 +265,8 @@ class SqliteQueue:
 
 
 def _request(lane: Lane, columns: Sequence[Any]) -> Request:
-    model, generation, digest, kind, payload = columns
-    return Request(Key(model, generation, digest), Input(InputKind(kind), payload), lane)
+    model, generation, digest, kind, payload, trace = columns
+    return Request(Key(model, generation, digest), Input(InputKind(kind), payload), lane, trace)
 
 
 def _named(delivery: Delivery) -> tuple[int, bytes]:

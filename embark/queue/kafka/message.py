@@ -9,6 +9,7 @@
       attempt        1 the first time
       queued_ms      when it was queued, milliseconds since 1970
       due_ms         retries: not before this time
+      traceparent    the trace that the request is part of, W3C; absent if it is not followed
       claim, size    a claimed input: hexadecimal id in the archive's cluster, and its bytes
       reason, detail, died_ms, origin
                      dead letters: code, message, time, and topic/partition/offset it came from
@@ -87,6 +88,7 @@ class Message:
         queued_ms, due_ms: milliseconds since 1970; due at once if 0.
         payload: the input; None if it is claimed.
         claim: where the input is, if not in the record.
+        trace: what asked, see `Request.trace`.
     """
 
     key: Key
@@ -97,6 +99,7 @@ class Message:
     due_ms: int
     payload: bytes | None
     claim: Claim | None
+    trace: str
 
     def request(self, payload: bytes) -> Request:
         """Return the request, given its input.
@@ -107,7 +110,7 @@ class Message:
         item = Input(self.kind, payload)
         if digest(item) != self.key.digest:
             raise PermanentFailure("the input is not the one its key names", code="unreadable")
-        return Request(self.key, item, self.lane)
+        return Request(self.key, item, self.lane, self.trace)
 
 
 def encode(request: Request, topic: str, now_ms: int, claim: Claim | None) -> Record:
@@ -119,6 +122,8 @@ def encode(request: Request, topic: str, now_ms: int, claim: Claim | None) -> Re
         "attempt": 1,
         "queued_ms": now_ms,
     }
+    if request.trace:
+        fields["traceparent"] = request.trace
     if claim is not None:
         fields |= {"claim": claim.name.hex(), "size": claim.size}
     value = b"" if claim is not None else request.item.payload
@@ -208,6 +213,7 @@ def _decode(record: Record) -> Message:
         due_ms=_number(record, "due_ms", 0),
         payload=None if claim is not None else record.value or b"",
         claim=claim,
+        trace=record.header("traceparent") or "",
     )
 
 
