@@ -1,9 +1,10 @@
 # Everything a fresh machine needs, from Python 3.10 to 3.13 alone.
 # make demo       set up, run the main job on real input, and show it
-# make test       set up and run all tests
+# make test       set up and run all tests; needs Java 17, Maven, openssl, Debian's chromium and apt-get
 # make test-fast  the tests that start no server, under a minute
 # make slo        the CTR example's scoring service under its objective, beside inline towers
 # make test-faults  faults on the real servers, in full: about half an hour
+# make bench      everything that docs/benchmarks.md compares, side by side: about 25 minutes
 # make check      lint, format, types and import directions
 # make check-docker  every checker of docker/
 # make docs       write docs/configuration.md and docs/metrics.md again
@@ -15,7 +16,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3.13 python3; 
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: setup retina models tensorrt demo slo test test-fast test-faults check check-docker docs lock clean
+.PHONY: setup retina models tensorrt demo slo bench test test-fast test-faults check check-docker docs lock clean
 
 setup: .venv/.done
 retina: .venv-retina/.done
@@ -46,11 +47,16 @@ demo: setup retina models
 slo: setup retina models
 	$(BIN)/python -m examples.ctr slo
 
+# Peers' environments are made in .cache/bench; needs Java 17, Maven and Debian's redis-server.
+bench: setup retina models
+	$(BIN)/python -m benchmarks.gateway
+
 test: setup retina models tensorrt
 	$(BIN)/python -m pytest
 
 test-faults: setup retina models
 	FAULT_ROUNDS=3 BULK_REQUESTS=100000 $(BIN)/python -m pytest -m "" tests/faults
+	BAD_INPUTS=100000 $(BIN)/python -m pytest tests/integration/test_bad_inputs.py
 
 test-fast: setup
 	$(BIN)/python -m pytest -n 2 -m "not cluster and not full" tests/unit tests/contract
@@ -75,7 +81,7 @@ lock: setup
 		--custom-compile-command "make lock" requirements/retina.in -o requirements/retina.txt
 	for part in gateway consumers; do \
 		$(UV) pip compile --quiet --universal --python-version 3.12 --extra $$part --extra cassandra \
-			--extra kafka --custom-compile-command "make lock" setup.cfg -o requirements/$$part.txt \
+			--extra kafka --extra tracing --custom-compile-command "make lock" setup.cfg -o requirements/$$part.txt \
 			|| exit 1; \
 	done
 

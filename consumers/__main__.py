@@ -10,10 +10,11 @@ from types import FrameType
 
 from consumers.status import StatusServer
 from consumers.worker import Worker
-from embark import config, log
+from embark import config, log, tracing
 from embark.backends import open_backends
 from embark.errors import EmbArkError
 from embark.following import Following
+from embark.metrics import CONSUMER_STARTS
 from embark.retina import Retina
 
 
@@ -30,6 +31,8 @@ def main() -> int:
         settings = config.load().settings
         log.configure(level=settings.log.level, form=settings.log.format, process="consumer")
         with ExitStack() as opened:
+            opened.callback(tracing.close)
+            tracing.start(settings.tracing, "consumer")
             backends = opened.enter_context(closing(open_backends(settings)))
             opened.enter_context(closing(StatusServer(settings.consumer, backends)))
             retina = opened.enter_context(
@@ -45,6 +48,7 @@ def main() -> int:
                 )
             )
             worker = Worker(following, backends, retina, settings)
+            CONSUMER_STARTS.inc()
             log.logger(__name__).info("consuming", models=list(following.current))
             worker.run(stop)
     except EmbArkError as error:

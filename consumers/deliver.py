@@ -17,6 +17,7 @@ import numpy.typing as npt
 from consumers.backoff import delay_s
 from consumers.flights import Flights
 from consumers.in_flight import InFlight
+from embark import tracing
 from embark.archive import Archive, now_ms
 from embark.backends import Backends
 from embark.codec import Failure, encode_embedding, encode_failure
@@ -26,6 +27,7 @@ from embark.log import logger
 from embark.metrics import AGE_AT_ARCHIVE, ARCHIVE_ERRORS, CONSUMED, DEAD_LETTERS, FAILURES
 from embark.models import Model
 from embark.queue.base import Delivery
+from embark.queue.traced import contexts
 from embark.settings import Settings
 from embark.sources import NOTHING_SAID, Source, Sources, Validators
 
@@ -108,7 +110,8 @@ class Deliverer:
         for delivery, vector in written:
             followers = self._flights.land(delivery)
             keys = [one.request.key for one in followers]
-            self._finish(model, self._records(model, keys, vector), followers, "joined")
+            records = self._records(model, keys, vector)
+            self._finish(model, records, followers, "joined", leader=delivery)
 
     def failed(self, model: Model | None, delivery: Delivery, failure: InputFailure) -> None:
         """Remember a permanent failure; try a temporary one again, until attempts run out."""
@@ -138,6 +141,8 @@ class Deliverer:
         deliveries: Sequence[Delivery],
         outcome: str,
         validators: Validators = NOTHING_SAID,
+        *,
+        leader: Delivery | None = None,
     ) -> bool:
         """Write records, then acknowledge deliveries; returns whether they are written.
 
@@ -149,8 +154,17 @@ class Deliverer:
             )
             for one in deliveries
         }
-        if not deliveries or not self._write(model, records, deliveries, sources):
+        if not deliveries:
             return False
+        with tracing.step(
+            "archive.write",
+            contexts(deliveries),
+            kind="client",
+            attributes={"embark.model": model.name, "embark.outcome": outcome},
+            links=contexts([leader] if leader else []),
+        ):
+            if not self._write(model, records, deliveries, sources):
+                return False
         self._observe_age(deliveries)
         self._ack(deliveries, outcome)
         return True
@@ -216,6 +230,7 @@ class Deliverer:
             self._archive.put_many(model, records)
         except ArchiveUnavailable as error:
             ARCHIVE_ERRORS.labels(operation="write").inc()
+            tracing.fail(error.code)
             _log.error("archive_write_failed", items=len(records), reason=error.message)
             self.deferred(deliveries, _TROUBLE_SECONDS)
             return False

@@ -17,7 +17,8 @@ from consumers.deliver import Deliverer
 from consumers.fetch_pool import FetchPool
 from consumers.flights import Flights
 from consumers.inputs.fetch import Fetched, Fetcher
-from embark.archive import Archive
+from embark import tracing
+from embark.archive import LATE, Answer, Archive
 from embark.backends import Backends
 from embark.codec import Embedding
 from embark.errors import ArchiveUnavailable, InputFailure
@@ -27,12 +28,14 @@ from embark.log import logger
 from embark.metrics import REFRESHES
 from embark.models import Model
 from embark.queue.base import Delivery
+from embark.queue.traced import contexts
 from embark.settings import Settings
 from embark.sources import NOTHING_SAID, Sources, Validators
 
 Embed = Callable[[Model, Delivery, bytes, Validators], None]
 
 _ARCHIVE_SECONDS = 5.0
+_TROUBLE_SECONDS = 1.0
 
 _log = logger(__name__)
 
@@ -83,7 +86,7 @@ class ImageUrls:
 
         def task() -> None:
             if aged is None:
-                self._see(model, delivery, self._fetcher.fetch(_url(delivery)))
+                self._see(model, delivery, self._fetch(delivery))
             else:
                 self._refresh(model, delivery, aged)
 
@@ -98,13 +101,24 @@ class ImageUrls:
         try:
             (source,) = self._sources.get_many(model.name, [delivery.request.key.digest])
             seen = source.validators if source else NOTHING_SAID
-            fetched = self._fetcher.fetch(_url(delivery), seen)
+            fetched = self._fetch(delivery, seen)
         except (InputFailure, ArchiveUnavailable) as failure:
             _log.info("refresh_failed", key=str(delivery.request.key), reason=failure.code)
             outcome, fetched = "failed", Fetched(None, NOTHING_SAID)
         REFRESHES.labels(outcome="fetched" if fetched.body is not None else outcome).inc()
         if fetched.body is not None:
             self._see(model, delivery, fetched)
+            return
+        # Invalidated or replaced while its URL was asked: it must not come back.
+        now = self._record(model, delivery)
+        if now is LATE:
+            self._deliverer.deferred([delivery], _TROUBLE_SECONDS)
+            return
+        if not isinstance(now, Embedding):
+            self._see(model, delivery, self._fetch(delivery))
+            return
+        if now.written_ms != aged.written_ms:
+            self._deliverer.known([delivery])
             return
         # Written again: its age begins anew.
         self._deliverer.embedded(
@@ -114,6 +128,17 @@ class ImageUrls:
             outcome="known",
             validators=fetched.validators,
         )
+
+    def _record(self, model: Model, delivery: Delivery) -> Answer:
+        name = delivery.request.key.digest
+        try:
+            return self._archive.get_many(model, [name], _ARCHIVE_SECONDS)[0]
+        except ArchiveUnavailable:
+            return LATE
+
+    def _fetch(self, delivery: Delivery, seen: Validators = NOTHING_SAID) -> Fetched:
+        with tracing.step("fetch", contexts([delivery]), kind="client"):
+            return self._fetcher.fetch(_url(delivery), seen)
 
     def _see(self, model: Model, delivery: Delivery, fetched: Fetched) -> None:
         image = fetched.body or b""

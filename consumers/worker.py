@@ -18,6 +18,7 @@ from consumers.gate import Gate
 from consumers.image_urls import ImageUrls
 from consumers.in_flight import InFlight
 from consumers.inputs.image import inspect
+from embark import tracing
 from embark.archive import LATE, Answer, Archive, now_ms
 from embark.backends import Backends
 from embark.codec import Embedding, Failure
@@ -35,6 +36,7 @@ from embark.log import Seldom, logger
 from embark.metrics import ARCHIVE_ERRORS
 from embark.models import Model
 from embark.queue.base import Delivery, Lane
+from embark.queue.traced import contexts
 from embark.retina import NOT_LOADED, Retina
 from embark.settings import Settings
 from embark.sources import NOTHING_SAID, Validators
@@ -200,7 +202,17 @@ class Worker:
         if not self._gate.pass_through():
             return
         try:
-            vectors = self._retina.embed(model, payloads, batch[0].request.lane)
+            with tracing.step(
+                "infer",
+                contexts(batch),
+                kind="client",
+                attributes={
+                    "embark.model": model.name,
+                    "embark.generation": model.generation,
+                    "embark.items": len(batch),
+                },
+            ):
+                vectors = self._retina.embed(model, payloads, batch[0].request.lane)
         except PermanentFailure:
             if len(batch) == 1:
                 raise

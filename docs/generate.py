@@ -1,7 +1,8 @@
-"""Writes docs/configuration.md and docs/metrics.md from the code: `make docs`."""
+"""Writes what is generated, `make docs`: settings, metrics, and Grafana's dashboard."""
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from embark.config import ENV_PREFIX
 from embark.settings import Settings
 
 FOLDER = Path(__file__).parent
+DASHBOARD = FOLDER.parent / "docker" / "grafana" / "dashboards" / "embark.json"
+_board = runpy.run_path(str(FOLDER / "dashboard.py"))
 
 
 def configuration() -> str:
@@ -35,7 +38,11 @@ def metrics_page() -> str:
     head = (
         "# Metrics\n\n"
         "`GET /metrics` of the gateway, in Prometheus' text format; under `embark up` it covers"
-        " the consumers too.\n\nWritten by `make docs` from `embark/metrics.py`.\n\n"
+        " the consumers too.\n\nWritten by `make docs` from `embark/metrics.py` and"
+        " docker/grafana/promises.toml.\n\n"
+        "## What shows whether promises hold\n\nOne row of Grafana's dashboard each; alarms:"
+        f" [operations.md](operations.md#alarms).\n\n{_board['table']()}\n"
+        "## All metrics\n\n"
         "| metric | type | labels | what it is |\n|---|---|---|---|\n"
     )
     found = (one for one in vars(metrics).values() if isinstance(one, MetricWrapperBase))
@@ -47,6 +54,12 @@ def metrics_page() -> str:
             f"| `{metric._name}{suffix}` | {metric._type} | {labels} | {metric._documentation} |\n"
         )
     return head + "".join(rows)
+
+
+def dashboard() -> str:
+    """Return docker/grafana/dashboards/embark.json."""
+    written: str = _board["dashboard"]()
+    return written
 
 
 def _leaves(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, str, str]]:
@@ -67,3 +80,4 @@ def _shown(value: object) -> str:
 if __name__ == "__main__":
     (FOLDER / "configuration.md").write_text(configuration(), "utf-8")
     (FOLDER / "metrics.md").write_text(metrics_page(), "utf-8")
+    DASHBOARD.write_text(dashboard(), "utf-8")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from embark import tracing
 from embark.errors import ConfigurationError
 from embark.models import Model
 from embark.neighbours.base import Neighbours
 from embark.queue.base import Queue
+from embark.queue.traced import TracedQueue
 from embark.settings import Settings
 from embark.store.base import Store
 from embark.store.ledger import Ledger
@@ -46,6 +48,13 @@ def open_backends(settings: Settings) -> Backends:
         ArchiveUnavailable: the embedded archive cannot be opened.
         QueueUnavailable: the embedded queue cannot be opened.
     """
+    backends = _open(settings)
+    if not tracing.enabled():
+        return backends
+    return replace(backends, queue=TracedQueue(backends.queue))
+
+
+def _open(settings: Settings) -> Backends:
     if settings.archive.backend == "lmdb":
         from embark.store.lmdb import LmdbStore
         from embark.store.lmdb_ledger import LmdbLedger

@@ -4,13 +4,17 @@
     ├── ConfigurationError          a setting, a file or the installation is wrong
     ├── BadRequest                  the caller sent something that cannot be served (HTTP 4xx)
     │   ├── Unauthorized
+    │   ├── Forbidden
+    │   ├── TooManyRequests
     │   ├── NotFound
     │   ├── PayloadTooLarge
     │   └── FailedInput             a remembered failure, told where there is no word for it
     ├── Unavailable                 a part cannot be reached now; worth trying again (HTTP 503)
     │   ├── ArchiveUnavailable
     │   ├── QueueUnavailable
-    │   └── RetinaUnavailable
+    │   ├── RetinaUnavailable
+    │   ├── Overloaded              this process has more to do than it can in time
+    │   └── DeadlineExceeded        the caller's own time limit was over first (HTTP 504)
     ├── CorruptRecord               a stored record fails its checks
     ├── InputFailure                this one input cannot be embedded
     │   ├── PermanentFailure        it never will: remembered as a `failed` record
@@ -61,10 +65,32 @@ class BadRequest(EmbArkError):
 
 
 class Unauthorized(BadRequest):
-    """The caller has not said who it is, or may not do this."""
+    """The caller has not said who it is."""
 
     code = "unauthorized"
     http_status = HTTPStatus.UNAUTHORIZED
+
+
+class Forbidden(BadRequest):
+    """The caller is known, and may not do this."""
+
+    code = "forbidden"
+    http_status = HTTPStatus.FORBIDDEN
+
+
+class TooManyRequests(BadRequest):
+    """The caller's own limit is reached.
+
+    Attributes:
+        retry_after_s: when it is worth asking again.
+    """
+
+    code = "too_many_requests"
+    http_status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, message: str, *, code: str | None = None, retry_after_s: float = 1) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
 
 
 class NotFound(BadRequest):
@@ -111,6 +137,19 @@ class RetinaUnavailable(Unavailable):
     """Triton cannot be reached, is loading, or refuses work because its queue is full."""
 
     code = "retina_unavailable"
+
+
+class Overloaded(Unavailable):
+    """This process has more to do than it can do in time."""
+
+    code = "overloaded"
+
+
+class DeadlineExceeded(Unavailable):
+    """The time that the caller gives the request is over, so that nobody waits for its answer."""
+
+    code = "deadline_exceeded"
+    http_status = HTTPStatus.GATEWAY_TIMEOUT
 
 
 class CorruptRecord(EmbArkError):

@@ -1,7 +1,8 @@
 """Invalidation: forget vectors that are wrong, and have them computed again.
 
 For an image that has changed behind its URL, or vectors that should never have been written. Until
-the new vector is there, lookups answer as for any miss.
+the new vector is there, lookups answer as for any miss. Gateways drop what they hold in memory a
+moment later: `embark.forgotten`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Final
 
 from embark.archive import Archive
 from embark.backends import Backends
+from embark.forgotten import note_forgotten
 from embark.inputs import Input
 from embark.keys import Key
 from embark.models import Catalogue, Model
@@ -31,6 +33,7 @@ class Invalidation:
     def __init__(self, backends: Backends) -> None:
         self._archive: Final = Archive(backends.store)
         self._sources: Final = Sources(backends.ledger)
+        self._ledger: Final = backends.ledger
         self._queue: Final = backends.queue
 
     def inputs(
@@ -54,7 +57,7 @@ class Invalidation:
         items = self._with_contents(name, contents)
         for model in catalogue.generations(name):
             held = self._held(model, list(contents))
-            self._archive.store.delete_many(name, model.generation, list(contents))
+            self._forget(model, list(contents))
             wanted = (
                 items if model.generation == catalogue[name].generation else items.keys() & held
             )
@@ -81,7 +84,7 @@ class Invalidation:
         forgotten = queued = 0
         for page in self._archive.store.digests(model.name, model.generation):
             items = self._with_contents(model.name, dict.fromkeys(page))
-            self._archive.store.delete_many(model.name, model.generation, page)
+            self._forget(model, page)
             self._queue.put(
                 [
                     Request(Key(model.name, model.generation, digest), item, Lane.BULK)
@@ -91,6 +94,11 @@ class Invalidation:
             forgotten, queued = forgotten + len(page), queued + len(items)
             report(forgotten, queued)
         return forgotten, queued
+
+    def _forget(self, model: Model, digests: Sequence[bytes]) -> None:
+        # Noted first: should this end here, gateways read again what is still right to be read.
+        note_forgotten(self._ledger, model.name, model.generation, digests)
+        self._archive.store.delete_many(model.name, model.generation, digests)
 
     def _with_contents(
         self, name: str, contents: Mapping[bytes, Input | None]

@@ -24,21 +24,58 @@ from prometheus_client import (
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 _LATENCY_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
-_BATCH_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+# Fine around what a lookup aims at, 50 ms, and a ranking request's whole budget, 200 ms.
+_REQUEST_SECONDS = (
+    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5),
+    *(1, 2, 5, 10, 30),
+)
+_BATCH_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 LOOKUP_ITEMS = Counter(
     "embark_lookup_items_total",
     "Items answered by lookups, by model and status (hit, oov, failed).",
     ["model", "status"],
 )
+LOOKUP_HITS = Counter(
+    "embark_lookup_hits_total",
+    "Items of lookups that were hits, by model and tier: l1 (the gateway's memory), archive.",
+    ["model", "tier"],
+)
 LOOKUP_REQUESTS = Histogram(
     "embark_http_request_seconds",
     "Time to answer an HTTP request, by endpoint and status code.",
     ["endpoint", "status"],
-    buckets=_LATENCY_SECONDS,
+    buckets=_REQUEST_SECONDS,
 )
 LOOKUP_BATCH = Histogram(
     "embark_lookup_batch_items", "Items in one lookup request.", buckets=_BATCH_ITEMS
+)
+L1_ROWS = Gauge(
+    "embark_l1_rows",
+    "Vectors that gateways hold in memory, by model.",
+    ["model"],
+    multiprocess_mode="livesum",
+)
+L1_BYTES = Gauge(
+    "embark_l1_bytes",
+    "Memory given to those vectors and what belongs to them, by model; its bound is "
+    "gateway.l1.max_bytes for each process.",
+    ["model"],
+    multiprocess_mode="livesum",
+)
+L1_EVICTIONS = Counter(
+    "embark_l1_evictions_total", "Vectors in memory that made room for others, by model.", ["model"]
+)
+L1_PREWARMED = Counter(
+    "embark_l1_prewarmed_total",
+    "Vectors that gateways read into memory at their start, by model.",
+    ["model"],
+)
+L1_INVALIDATIONS = Counter(
+    "embark_l1_invalidations_total",
+    "Invalidations that gateways have followed, by what they dropped: inputs, generation, all (the "
+    "log could not be read for too long).",
+    ["dropped"],
 )
 ARCHIVE_READ = Histogram(
     "embark_archive_read_seconds",
@@ -74,6 +111,16 @@ MISS_BUFFER = Gauge(
     "Misses that wait in the gateway to be written to the queue.",
     multiprocess_mode="livesum",
 )
+MISS_MARKS = Gauge(
+    "embark_in_flight_marks",
+    "Keys that gateways have queued a short while ago and do not queue again.",
+    multiprocess_mode="livesum",
+)
+QUEUE_UP = Gauge(
+    "embark_queue_up",
+    "1 while the queue says what waits in it; while it does not, depth and age keep their values.",
+    multiprocess_mode="livemostrecent",
+)
 QUEUE_DEPTH = Gauge(
     "embark_queue_depth",
     "Requests in the queue, delivered and not acknowledged ones included, by lane.",
@@ -82,7 +129,8 @@ QUEUE_DEPTH = Gauge(
 )
 QUEUE_OLDEST = Gauge(
     "embark_queue_oldest_seconds",
-    "Age of the oldest request in the queue, by lane.",
+    "Time since the oldest request that is not finished was queued, delivered and retried ones "
+    "included, by lane; interactive: the age of the oldest unserved miss.",
     ["lane"],
     multiprocess_mode="livemostrecent",
 )
@@ -99,6 +147,13 @@ CONSUMED = Counter(
     "generation that is no longer served); failed; retried; deferred; dead.",
     ["model", "outcome"],
 )
+CONSUMERS = Gauge(
+    "embark_consumers",
+    "Consumer processes that run, by what they see of Retina: ready, away.",
+    ["retina"],
+    multiprocess_mode="livesum",
+)
+CONSUMER_STARTS = Counter("embark_consumer_starts_total", "Consumer processes that have started.")
 DEAD_LETTERS = Counter(
     "embark_dead_letters_total", "Requests kept as dead letters, by reason.", ["reason"]
 )
@@ -205,6 +260,34 @@ NEIGHBOURS_UNWRITTEN = Counter(
     "Vectors written to Cassandra without a row for neighbours, because `embark schema apply` has "
     "not made its table, by model.",
     ["model"],
+)
+REFUSED = Counter(
+    "embark_refused_requests_total",
+    "Requests that a gateway refused before doing anything, by reason: no_key, wrong_key, "
+    "forbidden, foreign (a web page of another origin, in open mode), rate, concurrency, "
+    "deadline, shed (too much to do), late (the client did not send it, or take its answer, in "
+    "time), crowded (its connection or its bytes made room for others), malformed.",
+    ["reason"],
+)
+KEYS_UNREADABLE = Counter(
+    "embark_keys_unreadable_total",
+    "Times that a changed file of API keys, or a renewed certificate, could not be used; the old "
+    "one stays.",
+)
+HTTP_IN_FLIGHT = Gauge(
+    "embark_http_in_flight",
+    "Requests that gateways have taken in whole and not answered.",
+    multiprocess_mode="livesum",
+)
+HTTP_CONNECTIONS = Gauge(
+    "embark_http_connections",
+    "Open connections of gateways.",
+    multiprocess_mode="livesum",
+)
+HTTP_WAIT = Histogram(
+    "embark_http_wait_seconds",
+    "Time that an accepted request waited for a thread.",
+    buckets=_LATENCY_SECONDS,
 )
 
 

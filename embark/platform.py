@@ -20,6 +20,7 @@ import httpx
 from embark.child import Child, Report
 from embark.config import Configuration, to_environment
 from embark.errors import ConfigurationError
+from embark.listening import gateway_url, require_safe
 from embark.metrics import SHARED_FOLDER, forget_process
 from embark.reloading import Reloader
 from embark.triton import Command, forget_shared_memory, free_ports, triton_command
@@ -43,7 +44,8 @@ class Platform:
         report: told what happens, a line at a time.
 
     Raises:
-        ConfigurationError: the port is taken, or Retina's environment is unusable.
+        ConfigurationError: the port is taken, the gateway needs keys, or Retina's environment is
+            unusable.
     """
 
     def __init__(self, configuration: Configuration, report: Report) -> None:
@@ -51,16 +53,14 @@ class Platform:
         self._report: Final = report
         self._data: Final = settings.data
         gateway = settings.gateway
+        require_safe(gateway)
         _require_free(gateway.host, gateway.port)
         if settings.consumer.status_port and settings.consumer.processes > 1:
             raise ConfigurationError(
                 "consumer.status_port is one port, and consumer.processes several on this machine;"
                 " the gateway's /metrics covers them all: set consumer.status_port to 0"
             )
-        host = "127.0.0.1" if gateway.host in ("0.0.0.0", "::") else gateway.host
-        self.url: Final = (
-            f"http://[{host}]:{gateway.port}" if ":" in host else (f"http://{host}:{gateway.port}")
-        )
+        self.url: Final = gateway_url(gateway)
         ports = free_ports()
         self._retina_url: Final = f"http://127.0.0.1:{ports.http}"
         repository = settings.retina.model_repository
@@ -81,6 +81,7 @@ class Platform:
             settings.data / "triton",
             ports,
             region,
+            traces=settings.tracing.endpoint,
         )
         logs = settings.data / "logs"
         forget = partial(forget_process, folder=metrics)
@@ -177,7 +178,8 @@ def only_one(data: Path) -> Iterator[None]:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=_PROBE_SECONDS, trust_env=False).is_success
+        # Our own child: whether it answers, not who it is.
+        return httpx.get(url, timeout=_PROBE_SECONDS, trust_env=False, verify=False).is_success
     except httpx.HTTPError:
         return False
 

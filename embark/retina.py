@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
+from embark import tracing
 from embark.errors import PermanentFailure, RetinaUnavailable, TemporaryFailure
 from embark.inputs import Modality
 from embark.metrics import INFERENCE, INFERENCE_BATCH
@@ -100,6 +101,7 @@ class Retina:
     ) -> npt.NDArray[np.float32]:
         tensor = InferInput(INPUT_TENSOR[model.facts.modality], [len(payloads), 1], "BYTES")
         tensor.set_data_from_numpy(np.array(payloads, dtype=np.object_).reshape(-1, 1))
+        trace = tracing.current()
         try:
             answer = self._client.infer(
                 model.name,
@@ -109,6 +111,7 @@ class Retina:
                 priority=_PRIORITY[lane],
                 timeout=int(self._timeout_s * 1e6),
                 client_timeout=self._timeout_s,
+                headers={tracing.HEADER: trace} if trace else None,
             )
         except InferenceServerException as error:
             raise self._failure(error) from error

@@ -35,6 +35,35 @@ class GatewayNeighbourSettings(_Section):
     max_exact: int = Field(1, ge=0, description="The same for exact searches; 0 for none.")
 
 
+class GatewayTlsSettings(_Section):
+    """TLS towards the gateway's clients; a renewed certificate is taken up within seconds."""
+
+    certificate: Path | None = Field(
+        None, description="The gateway's certificate with its chain, PEM; none for plain HTTP."
+    )
+    key: Path | None = Field(None, description="Its private key, PEM.")
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> GatewayTlsSettings:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("a certificate and its key go together")
+        return self
+
+
+class GatewayL1Settings(_Section):
+    """The vectors that each gateway process keeps in memory, ahead of the archive."""
+
+    max_bytes: int = Field(
+        256 * _MIB, ge=0, description="Memory of one process for them, all models; 0 keeps none."
+    )
+    prewarm_seconds: float = Field(
+        10,
+        ge=0,
+        description="How long a process that has started reads the most used vectors ahead, beside"
+        " its other work; 0 for not at all.",
+    )
+
+
 class GatewaySettings(_Section):
     """EmbArk itself: the HTTP service."""
 
@@ -42,15 +71,50 @@ class GatewaySettings(_Section):
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
     processes: int = Field(2, ge=1, le=256, description="Worker processes.")
     threads: int = Field(16, ge=1, le=512, description="Threads of each worker process.")
-    admin_token: SecretStr = Field(
-        SecretStr(""),
-        description="Bearer token of the endpoints below /v1/admin; without one they are off.",
+    keys_file: Path | None = Field(
+        None,
+        description="File of API keys, which `embark keys` writes. Without one everybody may do"
+        " everything, so the gateway then listens on loopback only.",
     )
+    key_requests_per_second: float = Field(
+        0, ge=0, description="Requests a second of a key that has no limit of its own; 0 for any."
+    )
+    key_concurrent: int = Field(
+        0, ge=0, description="Requests at once of a key that has no limit of its own; 0 for any."
+    )
+    open_metrics: bool = Field(
+        False, description="Answer /metrics without a key: where only Prometheus can ask."
+    )
+    objective_ms: int = Field(
+        200,
+        ge=5,
+        description="What a request that does not ask to wait may take; beyond what keeps it,"
+        " requests are answered 503 at once.",
+    )
+    max_connections: int = Field(
+        1000, ge=10, description="Connections of each worker process; the idlest make room."
+    )
+    receive_seconds: float = Field(
+        10,
+        gt=0,
+        description="How long a client may take to send a request or to take an answer, and a"
+        " second more for each 32 KiB.",
+    )
+    max_buffered_bytes: int = Field(
+        256 * _MIB,
+        ge=_MIB,
+        description="Bytes of half-sent requests and half-taken answers in each worker process;"
+        " the largest make room.",
+    )
+    tls: GatewayTlsSettings = GatewayTlsSettings()
     max_body_bytes: int = Field(40 * _MIB, ge=1024, description="Largest request body.")
-    max_items: int = Field(1000, ge=1, le=100_000, description="Most items in one request.")
+    max_items: int = Field(2048, ge=1, le=100_000, description="Most items in one request.")
     max_wait_ms: int = Field(30_000, ge=0, description="Longest wait_ms that a lookup may ask.")
     max_waiting: int = Field(
-        8, ge=0, description="Lookups of one process that may wait at once; more answer as oov."
+        8,
+        ge=0,
+        description="Lookups of one process that may wait at once, at most half its threads; more"
+        " answer as oov.",
     )
     archive_timeout_ms: int = Field(50, ge=1, description="Deadline of one archive read.")
     miss_buffer_items: int = Field(
@@ -69,6 +133,7 @@ class GatewaySettings(_Section):
     in_flight_seconds: float = Field(
         15, gt=0, description="How long a queued key is not queued again by the same process."
     )
+    l1: GatewayL1Settings = GatewayL1Settings()
     neighbours: GatewayNeighbourSettings = GatewayNeighbourSettings()
 
 
@@ -333,6 +398,32 @@ class ConsumerSettings(_Section):
     fetch: FetchSettings = FetchSettings()
 
 
+class ClientSettings(_Section):
+    """How the commands of this machine reach a gateway."""
+
+    api_key: SecretStr = Field(SecretStr(""), description="Secret that they send; empty for none.")
+    authority: Path | None = Field(
+        None, description="File with the authority that signed the gateway's certificate, PEM."
+    )
+
+
+class TracingSettings(_Section):
+    """Traces for an OpenTelemetry collector; off without an endpoint."""
+
+    endpoint: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="Where traces go, OTLP over HTTP: `http://collector:4318/v1/traces`; empty for"
+        " nowhere.",
+    )
+    ratio: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of requests that are followed, where the caller's trace does not say.",
+    )
+
+
 class LogSettings(_Section):
     """Logs."""
 
@@ -354,6 +445,8 @@ class Settings(_Section):
     queue: QueueSettings = QueueSettings()
     retina: RetinaSettings = RetinaSettings()
     consumer: ConsumerSettings = ConsumerSettings()
+    client: ClientSettings = ClientSettings()
+    tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")

@@ -29,6 +29,8 @@ print(json.dumps({"packages": sysconfig.get_path("purelib"),
 _ASK_SECONDS = 30
 _EXIT_SECONDS = 10
 _LOAD_SECONDS = 120
+# Requests of traces that are followed are traced whatever the rate.
+_NEVER_BY_ITSELF = 10**9
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -59,7 +61,13 @@ class Command:
 
 
 def triton_command(
-    environment: Path, repository: Path, work: Path, ports: TritonPorts, region: str
+    environment: Path,
+    repository: Path,
+    work: Path,
+    ports: TritonPorts,
+    region: str,
+    *,
+    traces: str = "",
 ) -> Command:
     """Return the command that serves `repository`.
 
@@ -69,6 +77,7 @@ def triton_command(
         work: folder for the backend's files; made if missing.
         ports: where to listen.
         region: prefix of the shared memory between Triton and its Python models.
+        traces: where its part of traces goes, OTLP over HTTP; empty for nowhere.
 
     Raises:
         ConfigurationError: the environment is missing or has no Triton.
@@ -98,6 +107,7 @@ def triton_command(
             str(server / "bin" / "tritonserver"),
             "--disable-auto-complete-config",
             *(f"--{name}={value}" for name, value in flags.items()),
+            *(f"--trace-config={option}" for option in _tracing(traces)),
             *(f"--load-model={name}" for name in _with_versions(repository)),
         ],
         {
@@ -133,6 +143,17 @@ def forget_shared_memory(region: str) -> None:
     """Remove what a Triton that was killed left in shared memory."""
     for segment in _SHARED_MEMORY.glob(f"{region}*"):
         segment.unlink(missing_ok=True)
+
+
+def _tracing(endpoint: str) -> list[str]:
+    if not endpoint:
+        return []
+    return [
+        "mode=opentelemetry",
+        "level=TIMESTAMPS",
+        f"rate={_NEVER_BY_ITSELF}",
+        f"opentelemetry,url={endpoint}",
+    ]
 
 
 def _with_versions(repository: Path) -> list[str]:

@@ -13,7 +13,8 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from typing import Final
 
 import numpy as np
@@ -46,10 +47,16 @@ class Window:
         self.counts: Counter[bytes] = Counter()
         self.rate = 1.0
 
-    def count(self, digests: Sequence[bytes]) -> None:
-        """Count one use of each digest."""
-        if self.rate < 1:
-            digests = [one for one in digests if self._rng.random() < self.rate]
+    def count(self, digests: Sequence[bytes], chosen_at: float = 1.0) -> None:
+        """Count one use of each digest.
+
+        Args:
+            digests: differ.
+            chosen_at: the share of all uses that come here, the others being left out.
+        """
+        share = self.rate / chosen_at
+        if share < 1:
+            digests = [one for one in digests if self._rng.random() < share]
         self.counts.update(digests)
         while len(self.counts) > MAX_DISTINCT:
             self._thin()
@@ -99,18 +106,34 @@ class Usage:
         by_model: dict[str, list[bytes]] = {}
         for key in keys:
             by_model.setdefault(key.model, []).append(key.digest)
-        with self._lock:
-            for model, digests in by_model.items():
-                window = self._windows.get(model)
-                if window is None:
-                    window = self._windows[model] = Window(self._rng)
-                window.count(digests)
+        for model, digests in by_model.items():
+            self._count(model, digests)
+
+    def count_inputs(self, model: str, digests: Callable[[], Iterable[bytes]]) -> None:
+        """Count one use of each input of a model; one that repeats counts once.
+
+        A window that is thinned takes whole requests or leaves them, which costs nothing and has
+        the same expectation; what it leaves is not asked for.
+        """
+        if not self._settings.window_seconds:
+            return
+        window = self._windows.get(model)
+        rate = 1.0 if window is None else window.rate
+        if rate == 1 or self._rng.random() < rate:
+            self._count(model, list(set(digests())), chosen_at=rate)
 
     def close(self) -> None:
         """Write what was counted, then stop; idempotent."""
         if not self._closed.is_set() and self._settings.window_seconds:
             self._closed.set()
             self._writer.join()
+
+    def _count(self, model: str, digests: Sequence[bytes], chosen_at: float = 1.0) -> None:
+        with self._lock:
+            window = self._windows.get(model)
+            if window is None:
+                window = self._windows[model] = Window(self._rng)
+            window.count(digests, chosen_at)
 
     def _write(self) -> None:
         closing = False
@@ -132,15 +155,31 @@ class Usage:
                     _log.warning("usage_not_written", model=model, reason=error.message)
 
 
-def read_usage(ledger: Ledger, model: str) -> dict[bytes, float]:
-    """Return how often each input of a model was asked, as far back as counts are kept, by digest.
+def read_usage(
+    ledger: Ledger,
+    model: str,
+    latest: int | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> dict[bytes, float]:
+    """Return how often each input of a model was asked, by digest.
+
+    Args:
+        ledger: where the counts are.
+        model: public model name.
+        latest: how many of the latest windows to read; None for all that are kept.
+        is_over: asked between pages; ends with what was read so far.
 
     Raises:
         ArchiveUnavailable: it cannot be read.
     """
     total: dict[bytes, float] = {}
-    names = [name for page in ledger.ids(model, Kind.USAGE) for name in page]
+    pages = takewhile(lambda _: not is_over(), ledger.ids(model, Kind.USAGE))
+    names = [name for page in pages for name in page]
+    if latest is not None:
+        names = sorted(names)[-latest:]  # a name begins with its time
     for start in range(0, len(names), _WINDOWS_AT_ONCE):
+        if is_over():
+            break
         for value in ledger.get(model, Kind.USAGE, names[start : start + _WINDOWS_AT_ONCE]):
             if value is not None:
                 _add(total, value)

@@ -1,7 +1,8 @@
-"""`python -m gateway`: the service under gunicorn, several processes with threads."""
+"""`python -m gateway`: the service under gunicorn, several processes."""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -11,37 +12,49 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
 from embark import config, log
+from embark.api_keys import read_keys
 from embark.errors import EmbArkError
-from embark.metrics import forget_process
+from embark.listening import require_safe
+from embark.metrics import SHARED_FOLDER, forget_process
 from embark.models import load_catalogue
-from embark.settings import Settings
+from embark.settings import GatewaySettings, Settings
 from gateway.app import Gateway, open_gateway
+from gateway.server.tls import Certificate
+from gateway.server.worker import Worker
 
 _DRAIN_SECONDS = 15
-_KEEP_ALIVE_SECONDS = 75
+
+_log = log.logger(__name__)
 
 
 class _Server(BaseApplication):
-    """Gunicorn's master; each worker opens its own `Gateway` after fork."""
+    """Gunicorn's master; each worker opens its own `Gateway` after fork.
+
+    Attributes:
+        settings: all settings.
+        gateway: the worker's own.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._gateway: Gateway | None = None
+        self.settings = settings
+        self.gateway: Gateway | None = None
         super().__init__()
 
     def load_config(self) -> None:
-        gateway = self._settings.gateway
+        gateway = self.settings.gateway
         host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
         options: dict[str, Any] = {
             "bind": f"{host}:{gateway.port}",
             "workers": gateway.processes,
-            "threads": gateway.threads,
-            "worker_class": "gthread",
-            "keepalive": _KEEP_ALIVE_SECONDS,
+            "worker_class": Worker,
+            # Gunicorn would take SCRIPT_NAME from clients of this machine.
+            "forwarder_headers": "",
+            "certfile": gateway.tls.certificate and str(gateway.tls.certificate),
+            "keyfile": gateway.tls.key and str(gateway.tls.key),
             "graceful_timeout": _DRAIN_SECONDS,
             "proc_name": "embark-gateway",
             "logger_class": _StructuredLogger,
-            "loglevel": self._settings.log.level,
+            "loglevel": self.settings.log.level,
             "worker_exit": self._worker_exit,
             "child_exit": _child_exit,
         }
@@ -51,12 +64,12 @@ class _Server(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        self._gateway = open_gateway(self._settings)
-        return self._gateway.app
+        self.gateway = open_gateway(self.settings)
+        return self.gateway.app
 
     def _worker_exit(self, arbiter: object, worker: object) -> None:
-        if self._gateway is not None:
-            self._gateway.close()
+        if self.gateway is not None:
+            self.gateway.close()
 
 
 class _StructuredLogger(Logger):
@@ -72,15 +85,27 @@ def _child_exit(arbiter: object, worker: Any) -> None:
     forget_process(worker.pid)
 
 
+def require_access(settings: GatewaySettings) -> None:
+    """Raise ConfigurationError for keys or a certificate that cannot be used."""
+    require_safe(settings)
+    if settings.keys_file is not None:
+        read_keys(settings.keys_file)
+    if settings.tls.certificate is not None and settings.tls.key is not None:
+        Certificate(settings.tls.certificate, settings.tls.key)
+
+
 def main() -> int:
     """Run until SIGTERM."""
     try:
         settings = config.load().settings
         log.configure(level=settings.log.level, form=settings.log.format, process="gateway")
         load_catalogue(settings.retina.model_repository)
+        require_access(settings.gateway)
     except EmbArkError as error:
         print(f"gateway: {error.message}", file=sys.stderr)
         return 2
+    if settings.gateway.processes > 1 and SHARED_FOLDER not in os.environ:
+        _log.warning("metrics_of_one_process", hint=f"set {SHARED_FOLDER} to an empty folder")
     _Server(settings).run()
     return 0
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
+import zlib
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import orjson
-from flask import request
+from flask import current_app, request
 
 from embark.errors import BadRequest, PayloadTooLarge
 
 # Parsed JSON takes up to thirty times the memory of its text, so large ones take turns.
 _LARGE_BODY_BYTES = 2**20
 _large_bodies = threading.Lock()
+
+_WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
 def read_body(fields: frozenset[str]) -> dict[str, Any]:
@@ -27,25 +30,39 @@ def read_body(fields: frozenset[str]) -> dict[str, Any]:
         BadRequest: not a JSON object, or a field is unknown.
         PayloadTooLarge: see `read_bytes`.
     """
-    parsed = parse_json(read_bytes())
-    if not isinstance(parsed, dict):
-        raise BadRequest("the body must be a JSON object", code="invalid_json")
+    parsed = read_object()
     refuse_unknown(parsed, fields, "the request")
     return parsed
 
 
-def read_bytes() -> bytes:
-    """Return the current request's body as it came.
+def read_object() -> dict[str, Any]:
+    """Return the JSON object that the current request carries, whatever its fields.
 
     Raises:
-        PayloadTooLarge: a body sent in chunks exceeds the limit; Flask refuses announced ones.
+        BadRequest: not a JSON object.
+        PayloadTooLarge: see `read_bytes`.
+    """
+    parsed = parse_json(read_bytes())
+    if not isinstance(parsed, dict):
+        raise BadRequest("the body must be a JSON object", code="invalid_json")
+    return parsed
+
+
+def read_bytes() -> bytes:
+    """Return the current request's body, as it was before its `Content-Encoding`.
+
+    Raises:
+        BadRequest: an encoding other than gzip and deflate, or the body is not of that encoding.
+        PayloadTooLarge: a body sent in chunks, or uncompressed, exceeds the limit; Flask refuses
+            announced ones.
     """
     body = request.get_data(cache=False)
-    limit = request.max_content_length
-    if request.content_length is None and limit is not None and len(body) >= limit:
+    limit = int(current_app.config["MAX_CONTENT_LENGTH"])
+    if request.content_length is None and len(body) >= limit:
         # The stream ends at the limit without a word.
         raise PayloadTooLarge(f"the body has {limit} bytes or more", code="body_too_large")
-    return body
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    return body if encoding in ("", "identity") else _decompress(body, encoding, limit)
 
 
 def parse_json(body: bytes) -> object:
@@ -84,6 +101,18 @@ def whole_number(body: Mapping[str, Any], field: str, most: int, default: int) -
     return value
 
 
+def flag(body: Mapping[str, Any], field: str, default: bool = False) -> bool:
+    """Return the value of an optional field that is true or false.
+
+    Raises:
+        BadRequest: it is neither.
+    """
+    value = body.get(field, default)
+    if not isinstance(value, bool):
+        raise BadRequest(f"{field} must be true or false", code=f"invalid_{field}")
+    return value
+
+
 def refuse_unknown(fields: Mapping[str, Any], known: frozenset[str], where: str) -> None:
     """Raise BadRequest, `unknown_field`, if `fields` has a name that is not known."""
     unknown = sorted(fields.keys() - known)
@@ -93,6 +122,24 @@ def refuse_unknown(fields: Mapping[str, Any], known: frozenset[str], where: str)
             f" {', '.join(sorted(known))}",
             code="unknown_field",
         )
+
+
+def _decompress(body: bytes, encoding: str, most: int) -> bytes:
+    if encoding not in _WINDOW_BITS:
+        raise BadRequest(
+            f"Content-Encoding must be gzip or deflate, not {_quoted(encoding)}",
+            code="invalid_encoding",
+        )
+    decoder = zlib.decompressobj(_WINDOW_BITS[encoding])
+    try:
+        plain = decoder.decompress(body, most + 1)
+    except zlib.error as error:
+        raise BadRequest(f"the body is not {encoding}: {error}", code="invalid_encoding") from None
+    if len(plain) > most:
+        raise PayloadTooLarge(f"the body has more than {most} bytes", code="body_too_large")
+    if not decoder.eof or decoder.unused_data:
+        raise BadRequest(f"the body is not one whole {encoding} stream", code="invalid_encoding")
+    return plain
 
 
 def _parse_json(body: bytes) -> object:

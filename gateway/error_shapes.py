@@ -9,6 +9,7 @@ Not for statuses and headers: `gateway.errors`.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -46,13 +47,28 @@ class Problem:
     index: int | None = None
 
 
+class Protocol(enum.Enum):
+    """Whose words a path is answered in."""
+
+    OURS = "ours"
+    OPENAI = "openai"
+    INFERENCE = "inference"
+
+
+def protocol_of(path: str) -> Protocol:
+    """Return which protocol a path belongs to."""
+    if _is_below(path, _V2_PATH):
+        return Protocol.INFERENCE
+    is_openai = any(_is_below(path, one) for one in _OPENAI_PATHS)
+    return Protocol.OPENAI if is_openai else Protocol.OURS
+
+
 def body_of(problem: Problem, path: str) -> dict[str, Any]:
     """Return the body that tells a problem to the client that asked for `path`."""
-    if _is_below(path, _V2_PATH):
+    protocol = protocol_of(path)
+    if protocol is Protocol.INFERENCE:
         return {"error": _with_index(problem)}
-    if any(_is_below(path, one) for one in _OPENAI_PATHS):
-        return {"error": _openai(problem)}
-    return {"error": ours(problem)}
+    return {"error": _openai(problem) if protocol is Protocol.OPENAI else ours(problem)}
 
 
 def ours(problem: Problem) -> dict[str, Any]:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from embark.errors import BadRequest, EmbArkError, PayloadTooLarge, Unavailable
+from embark.errors import (
+    BadRequest,
+    EmbArkError,
+    PayloadTooLarge,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+)
 from embark.log import logger
 from gateway.error_shapes import Problem, body_of, ours
 from gateway.responses import json_response
@@ -26,12 +34,22 @@ def register(app: Flask) -> None:
 
 def describe(error: EmbArkError) -> dict[str, Any]:
     """Return an error as our own clients read it."""
-    return ours(_problem(error))
+    return ours(problem_of(error))
 
 
-def _problem(error: EmbArkError) -> Problem:
+def problem_of(error: EmbArkError) -> Problem:
+    """Return an error as a problem."""
     index = error.index if isinstance(error, BadRequest) else None
     return Problem(error.http_status, error.code, error.message, index)
+
+
+def headers_of(error: EmbArkError) -> dict[str, str]:
+    """Return the headers that go with an error."""
+    if isinstance(error, Unavailable):
+        return {"Retry-After": _RETRY_AFTER_SECONDS}
+    if isinstance(error, TooManyRequests):
+        return {"Retry-After": str(math.ceil(error.retry_after_s))}
+    return {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
 
 
 def _respond(problem: Problem) -> Response:
@@ -39,9 +57,8 @@ def _respond(problem: Problem) -> Response:
 
 
 def _known(error: EmbArkError) -> Response:
-    response = _respond(_problem(error))
-    if isinstance(error, Unavailable):
-        response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
+    response = _respond(problem_of(error))
+    response.headers.update(headers_of(error))
     return response
 
 

@@ -141,7 +141,8 @@ def each(make: Callable[[int, _Value], Item], values: Sequence[_Value]) -> list[
             made.append(make(index, value))
         except BadRequest as error:
             error.index = index
-            made.append(error)
+            # Without the frames, which hold the whole request.
+            made.append(error.with_traceback(None))
     return made
 
 

@@ -1,4 +1,4 @@
-"""The way of a lookup: keys → archive → hits, and for the rest the out-of-vocabulary vector.
+"""The way of a lookup: keys → L1 → archive → hits, and for the rest the out-of-vocabulary vector.
 
 Never waits for a model. Waits for the archive up to its deadline, and longer only if the caller
 asks for it (`on_miss: wait`), within a bound on how many may.
@@ -8,24 +8,37 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
+from embark import tracing
 from embark.archive import LATE, MISSING, Answer, Archive, now_ms
 from embark.codec import Embedding, Failure
 from embark.errors import ArchiveUnavailable
 from embark.inputs import InputKind
 from embark.keys import Key
 from embark.log import Seldom, logger
-from embark.metrics import ARCHIVE_ERRORS, ARCHIVE_READ, LATE_ITEMS, LOOKUP_BATCH, LOOKUP_ITEMS
+from embark.metrics import (
+    ARCHIVE_ERRORS,
+    ARCHIVE_READ,
+    LATE_ITEMS,
+    LOOKUP_BATCH,
+    LOOKUP_HITS,
+    LOOKUP_ITEMS,
+)
 from embark.models import Model
 from embark.queue.base import Lane, Request
 from embark.settings import GatewaySettings
 from embark.usage import Usage
 from gateway.items import Item
+from gateway.l1 import L1, packed
+from gateway.l1.keeping import keep
 from gateway.misses import Misses
+from gateway.turns import aside
 
 ON_MISS = ("oov", "wait", "skip")
 
@@ -66,6 +79,7 @@ class Lookups:
         usage: counts what is asked.
         settings: deadlines and bounds.
         refresh_s: age from which a vector of an image URL is checked again; 0 for never.
+        l1: the vectors in memory.
     """
 
     def __init__(
@@ -74,15 +88,20 @@ class Lookups:
         misses: Misses,
         usage: Usage,
         settings: GatewaySettings,
+        *,
         refresh_s: float,
+        l1: L1,
     ) -> None:
+        self._l1: Final = l1
         self._archive: Final = archive
         self._misses: Final = misses
         self._usage: Final = usage
         self._refresh_ms: Final = refresh_s * 1000
         self._timeout_s: Final = settings.archive_timeout_ms / 1000
-        self._waiting = threading.BoundedSemaphore(settings.max_waiting or 1)
-        self._may_wait: Final = settings.max_waiting > 0
+        # Threads must be left for those who do not wait.
+        waiting = min(settings.max_waiting, settings.threads // 2)
+        self._waiting = threading.BoundedSemaphore(waiting or 1)
+        self._may_wait: Final = waiting > 0
         self._seldom = Seldom()
 
     def run(
@@ -91,6 +110,7 @@ class Lookups:
         on_miss: str,
         wait_ms: int = 0,
         lane: Lane = Lane.INTERACTIVE,
+        within_s: float | None = None,
     ) -> list[Result]:
         """Look items up; the results are in their order.
 
@@ -99,11 +119,31 @@ class Lookups:
             on_miss: one of `ON_MISS`.
             wait_ms: for `wait`, the longest wait for missing vectors.
             lane: where what is missing is queued.
+            within_s: how long the first read of the archive may take, None for as long as ever.
         """
         LOOKUP_BATCH.observe(len(items))
+        self._usage.count({item.key for item in items})
+        return self.answer(items, on_miss, wait_ms, lane, within_s)
+
+    def answer(
+        self,
+        items: Sequence[Item],
+        on_miss: str,
+        wait_ms: int = 0,
+        lane: Lane = Lane.INTERACTIVE,
+        within_s: float | None = None,
+    ) -> list[Result]:
+        """As `run`, for a part of a request that is counted already."""
         wanted = _distinct(items)
-        self._usage.count(wanted)
-        answers = self._read(wanted.values())
+        answers = self._held(wanted.values())
+        in_l1 = frozenset(answers)
+        if len(in_l1) < len(wanted):
+            rest = [item for key, item in wanted.items() if key not in in_l1]
+            answers |= self._read(rest, within_s)
+            # What memory would have read again is better than nothing.
+            late = [item for item in rest if answers[item.key] is LATE]
+            answers |= (kept := self._held(late, of_any_age=True))
+            in_l1 = in_l1.union(kept)
         queued: set[Key] = set()
         if on_miss == "wait":
             queued = self._queue_and_wait(wanted, answers, lane, wait_ms / 1000)
@@ -116,27 +156,41 @@ class Lookups:
         if aged:
             self._misses.ask(list(aged.values()), 0)
         results = [_result(item, answers[item.key], item.key in queued) for item in items]
-        _count(results, answers)
+        _count(results, answers, in_l1)
         return results
 
-    def _read(self, items: Iterable[Item]) -> dict[Key, Answer]:
-        deadline = time.monotonic() + self._timeout_s
-        by_model: dict[str, list[Item]] = {}
-        for item in items:
-            by_model.setdefault(item.model.name, []).append(item)
+    def _held(self, items: Iterable[Item], *, of_any_age: bool = False) -> dict[Key, Answer]:
+        """Return what is in memory."""
         answers: dict[Key, Answer] = {}
-        with ARCHIVE_READ.time():
-            for group in by_model.values():
+        for group in _by_model(items):
+            digests = packed(item.key.digest for item in group)
+            held = self._l1.get_many(group[0].model, digests, of_any_age=of_any_age)
+            for position in np.flatnonzero(held.found).tolist():
+                written_ms = int(held.written_ms[position])
+                answers[group[position].key] = Embedding(held.vectors[position], written_ms)
+        return answers
+
+    def _read(self, items: Iterable[Item], within_s: float | None = None) -> dict[Key, Answer]:
+        """Return what the archive has, and keep it in memory."""
+        limit_s = self._timeout_s if within_s is None else min(within_s, self._timeout_s)
+        deadline = time.monotonic() + limit_s
+        answers: dict[Key, Answer] = {}
+        with ARCHIVE_READ.time(), tracing.step("archive.read", kind="client"):
+            for group in _by_model(items):
                 remaining = max(0.001, deadline - time.monotonic())
                 found = self._read_model(group[0].model, group, remaining)
                 answers.update(zip((item.key for item in group), found, strict=True))
+                keep(self._l1, group[0].model, [item.key.digest for item in group], found)
         return answers
 
     def _read_model(self, model: Model, group: Sequence[Item], timeout_s: float) -> list[Answer]:
         try:
-            return self._archive.get_many(model, [item.key.digest for item in group], timeout_s)
+            digests = [item.key.digest for item in group]
+            with aside():
+                return self._archive.get_many(model, digests, timeout_s)
         except ArchiveUnavailable as error:
             ARCHIVE_ERRORS.labels(operation="read").inc()
+            tracing.fail(error.code)
             if self._seldom.due():
                 _log.warning("archive_unavailable", items=len(group), reason=error.message)
             return [LATE] * len(group)
@@ -153,7 +207,8 @@ class Lookups:
         requests = [
             Request(item.key, item.content, lane) for item in missing if item.content is not None
         ]
-        queued = {item.key for item in missing if item.content is None and self._is_asked(item)}
+        bare = {item.key for item in missing if item.content is None}
+        queued = {key for key in bare if self._misses.in_flight(key)}
         if requests:
             accepted = self._misses.ask(requests, patience_s)
             queued.update(request.key for request, ok in zip(requests, accepted, strict=True) if ok)
@@ -171,9 +226,6 @@ class Lookups:
             and answer.written_ms < oldest_ms
         }
 
-    def _is_asked(self, item: Item) -> bool:
-        return self._misses.in_flight(item.key)
-
     def _queue_and_wait(
         self, wanted: dict[Key, Item], answers: dict[Key, Answer], lane: Lane, wait_s: float
     ) -> set[Key]:
@@ -184,7 +236,8 @@ class Lookups:
             queued = self._queue(wanted, answers, lane, wait_s if granted else None)
             late = {key for key, answer in answers.items() if answer is LATE}
             while granted and (queued or late) and (remaining := deadline - time.monotonic()) > 0:
-                time.sleep(min(pause, remaining))
+                with aside():
+                    time.sleep(min(pause, remaining))
                 pause = min(pause * 1.3, _LAST_POLL_SECONDS)
                 again = self._read(wanted[key] for key in queued | late)
                 answers |= {key: one for key, one in again.items() if one is not LATE}
@@ -202,6 +255,13 @@ class Lookups:
         finally:
             if granted:
                 self._waiting.release()
+
+
+def _by_model(items: Iterable[Item]) -> Iterable[list[Item]]:
+    by_model: dict[str, list[Item]] = {}
+    for item in items:
+        by_model.setdefault(item.model.name, []).append(item)
+    return by_model.values()
 
 
 def _distinct(items: Sequence[Item]) -> dict[Key, Item]:
@@ -222,12 +282,22 @@ def _result(item: Item, answer: Answer, queued: bool) -> Result:
     return Result(item, record, queued and record is None)
 
 
-def _count(results: Sequence[Result], answers: dict[Key, Answer]) -> None:
+def _count(results: Sequence[Result], answers: dict[Key, Answer], in_l1: Collection[Key]) -> None:
     tally: dict[tuple[str, str], int] = {}
+    tiers: dict[tuple[str, str], int] = {}
     for result in results:
         labels = (result.item.model.name, result.status)
         tally[labels] = tally.get(labels, 0) + 1
+        if result.status == "hit":
+            labels = (labels[0], "l1" if result.item.key in in_l1 else "archive")
+            tiers[labels] = tiers.get(labels, 0) + 1
         if answers[result.item.key] is LATE:
             LATE_ITEMS.labels(model=result.item.model.name).inc()
     for (model, status), count in tally.items():
         LOOKUP_ITEMS.labels(model=model, status=status).inc(count)
+    for (model, tier), count in tiers.items():
+        LOOKUP_HITS.labels(model=model, tier=tier).inc(count)
+    if tracing.enabled():
+        tracing.note(
+            {f"embark.{model}.{status}": count for (model, status), count in tally.items()}
+        )

@@ -11,15 +11,19 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
+from embark import tracing
 from embark.keys import Key
 from embark.log import Seldom, logger
-from embark.metrics import MISS_BUFFER, MISSES
+from embark.metrics import MISS_BUFFER, MISS_MARKS, MISSES
 from embark.queue.base import Queue, Request
 from embark.settings import GatewaySettings
+from gateway.turns import aside
 
 _MAX_MARKS = 200_000
+_TIDY_SECONDS = 1.0
 
 _log = logger(__name__)
 
@@ -29,6 +33,8 @@ class _Group:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
+        # What asked, of those requests whose trace is followed.
+        self.traces: dict[Key, str] = {}
         self.size = 0
         self.ended = threading.Event()
         self.written = False
@@ -67,8 +73,9 @@ class Misses:
         Waits up to `patience_s` for the queue to confirm; without it up to `miss_ack_ms`, and not
         at all when the queue has just failed.
         """
+        here = tracing.current()
         with self._changed:
-            groups = [self._add(request) for request in requests]
+            groups = [self._add(request, here) for request in requests]
             self._changed.notify()
         if patience_s is None:
             patience_s = self._settings.miss_ack_ms / 1000 if self._healthy else 0.0
@@ -86,7 +93,8 @@ class Misses:
         if self._marks:
             with self._changed:
                 for key in keys:
-                    self._marks.pop(key, None)
+                    if self._marks.pop(key, None) is not None:
+                        MISS_MARKS.dec()
 
     def close(self) -> None:
         """Write what is buffered, then stop; idempotent."""
@@ -95,20 +103,27 @@ class Misses:
             self._changed.notify()
         self._writer.join()
 
-    def _add(self, request: Request) -> _Group | None:
+    def _add(self, request: Request, here: str) -> _Group | None:
         now = self._clock()
         mark = self._marks.get(request.key)
         if mark is not None and mark[1] > now:
             MISSES.labels(outcome="in_flight").inc()
+            if here:
+                tracing.link(mark[0].traces.get(request.key, ""))
             return mark[0]
         size = len(request.item.payload)
         if self._closed or not self._has_room(size):
             MISSES.labels(outcome="dropped").inc()
             return None
         group = self._gathering
+        if here:
+            request = replace(request, trace=here)
+            group.traces[request.key] = here
         group.requests.append(request)
         group.size += size
         self._count(1, size)
+        if mark is None:
+            MISS_MARKS.inc()
         self._marks[request.key] = (group, now + self._settings.in_flight_seconds)
         self._marks.move_to_end(request.key)
         self._forget_old(now)
@@ -131,15 +146,22 @@ class Misses:
             if expires > now and len(self._marks) <= _MAX_MARKS:
                 return
             del self._marks[key]
+            MISS_MARKS.dec()
 
     def _write_groups(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._gathering.requests or self._closed)
+                self._changed.wait_for(self._has_work, _TIDY_SECONDS)
+                self._forget_old(self._clock())
                 group, self._gathering = self._gathering, _Group()
-            if not group.requests:
+                closed = self._closed
+            if group.requests:
+                self._write(group)
+            elif closed:
                 return
-            self._write(group)
+
+    def _has_work(self) -> bool:
+        return bool(self._gathering.requests) or self._closed
 
     def _write(self, group: _Group) -> None:
         count = len(group.requests)
@@ -166,5 +188,6 @@ class Misses:
 
 def _wait_for(groups: Collection[_Group], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    for group in groups:
-        group.ended.wait(max(0.0, deadline - time.monotonic()))
+    with aside():
+        for group in groups:
+            group.ended.wait(max(0.0, deadline - time.monotonic()))

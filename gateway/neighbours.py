@@ -29,6 +29,7 @@ from embark.sources import Source, Sources
 from embark.store.ledger import Ledger
 from gateway.items import Item
 from gateway.lookup import Lookups, Result
+from gateway.turns import aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +157,10 @@ class NearItems:
                 if isinstance(result.record, Embedding)
             ]
         )
-        with self._slot(exact=asked.exact), self._timed(model, exact=asked.exact):
+        exact = asked.exact
+        with self._slot(exact=exact), self._timed(model, exact=exact), aside():
             # One more, since each is its own nearest.
-            nearest = self._search(model, queries, asked.k + 1, exact=asked.exact)
+            nearest = self._search(model, queries, asked.k + 1, exact=exact)
         kept = [
             [
                 near

@@ -50,8 +50,12 @@ def matrix(results: Sequence[Result | None], model: Model, dtype: str) -> Matrix
     return vectors
 
 
-def require_vectors(results: Sequence[Result]) -> None:
+def require_vectors(results: Sequence[Result], on_miss: str) -> None:
     """Return if every result is a hit.
+
+    Args:
+        results: of a lookup.
+        on_miss: what became of its misses; `skip` if the caller may not queue any.
 
     Raises:
         FailedInput: an input cannot be embedded.
@@ -67,10 +71,12 @@ def require_vectors(results: Sequence[Result]) -> None:
         return
     first, more = pending[0], len(pending) - 1
     others = f" and {more} more" if more else ""
-    if all(result.queued for result in pending):
+    if on_miss == "skip":
+        state = "not in the archive, or it did not answer; this API key may not queue it"
+    elif all(result.queued for result in pending):
         state = "queued and not computed yet; ask again"
     elif first.item.content is None:
         state = "not in the archive, or it did not answer; a key alone cannot be computed"
     else:
-        state = "not in the archive, or it did not answer, and could not be queued; ask again"
+        state = "not in the archive, or it did not answer, and not known to be queued; ask again"
     raise Unavailable(f"item {first.item.index}{others}: {state}", code="not_ready")

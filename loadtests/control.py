@@ -21,7 +21,7 @@ from loadtests.calls import Caller, served_models
 from loadtests.driver import Driver, Observe
 from loadtests.options import Test
 from loadtests.page import page
-from loadtests.preparing import prepare
+from loadtests.preparing import api_key, prepare
 from loadtests.records import Records
 from loadtests.result import Outcome, outcome, show, to_data
 from loadtests.scenario import CommandEvent, parse_scenario
@@ -176,7 +176,11 @@ class Share:
         index = plan["workers"].index(worker)
         arrivals = scenario.arrivals
         self._sender: Final = Sender(
-            plan["host"], plan["score_host"], arrivals.timeout_ms / 1000, arrivals.max_in_flight
+            plan["host"],
+            plan["score_host"],
+            arrivals.timeout_ms / 1000,
+            arrivals.max_in_flight,
+            api_key(),
         )
         self._driver: Final = Driver(
             scenario,

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from embark.client import Client, Sendable
+from embark.config import load
 from embark.errors import ConfigurationError
 from embark.inputs import Modality
 from loadtests.calls import Served, served_models
@@ -16,6 +17,11 @@ from loadtests.scenario import LookupCall, Scenario
 
 _CHUNK = 200
 _POLL_SECONDS = 0.3
+
+
+def api_key() -> str:
+    """Return the secret of the configured key, `client.api_key`, empty for none."""
+    return load().settings.client.api_key.get_secret_value()
 
 
 def prepare(scenario: Scenario, host: str) -> list[dict[str, Any]]:
@@ -29,7 +35,7 @@ def prepare(scenario: Scenario, host: str) -> list[dict[str, Any]]:
     """
     if not scenario.models:
         return []
-    with Client(host, retries=1) as client:
+    with Client(host, retries=1, api_key=api_key() or None) as client:
         described = client.models()
         served = served_models(described, scenario.models)
         if scenario.catalogue.warm:

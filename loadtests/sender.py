@@ -29,21 +29,25 @@ class Sender:
         score_host: the scoring service's.
         timeout_s: longest wait for the network.
         connections: most at once to each.
+        api_key: secret of the key that the gateway is sent, empty for none.
     """
 
-    def __init__(self, host: str, score_host: str, timeout_s: float, connections: int) -> None:
+    def __init__(
+        self, host: str, score_host: str, timeout_s: float, connections: int, api_key: str = ""
+    ) -> None:
         self._timeout_s: Final = timeout_s
-        self._gateway: Final = self._open(host, connections)
-        self._scoring: Final = self._open(score_host, connections)
+        authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._gateway: Final = self._open(host, connections, authorization)
+        self._scoring: Final = self._open(score_host, connections, {})
 
-    def _open(self, url: str, connections: int) -> HTTPClient:
+    def _open(self, url: str, connections: int, headers: dict[str, str]) -> HTTPClient:
         return HTTPClient.from_url(
             url,
             concurrency=connections,
             connection_timeout=self._timeout_s,
             network_timeout=self._timeout_s,
             block_size=_BLOCK_BYTES,
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", **headers},
         )
 
     def post(self, wire: Wire) -> bytes:

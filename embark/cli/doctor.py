@@ -14,11 +14,13 @@ from typing import Any
 
 from rich.table import Table
 
+from embark.api_keys import read_keys
 from embark.backends import Backends, open_backends, require_package
+from embark.cli.inputs import client_of
 from embark.cli.output import console, show_json
-from embark.client import Client
 from embark.config import Configuration, load
 from embark.errors import ConfigurationError, EmbArkError
+from embark.listening import gateway_url, is_loopback, require_safe
 from embark.models import load_catalogue
 from embark.settings import Settings
 
@@ -79,6 +81,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield _data(settings)
     if settings.archive.backend == "cassandra":
         yield from _cluster(settings)
+    yield _check("access", lambda: _access(settings))
     yield _gateway(settings)
 
 
@@ -145,11 +148,23 @@ def _queue(settings: Settings, backends: Backends) -> str:
     return f"{settings.queue.backend} answers; waiting: {described}"
 
 
+def _access(settings: Settings) -> str:
+    gateway = settings.gateway
+    require_safe(gateway)
+    if gateway.keys_file is None:
+        return "open: no keys, and this machine only"
+    names = {key.name for key in read_keys(gateway.keys_file)}
+    plain = "" if gateway.tls.certificate else "; without TLS, keys can be read on their way"
+    return f"{len(names)} names with keys{'' if is_loopback(gateway.host) else plain}"
+
+
 def _gateway(settings: Settings) -> Check:
-    url = f"http://{settings.gateway.host}:{settings.gateway.port}"
+    url = gateway_url(settings.gateway)
     try:
-        with Client(url, timeout_s=2, retries=0) as client:
+        with client_of(settings, timeout_s=2, retries=0) as client:
             health = client.health()
+    except ConfigurationError as error:
+        return Check("gateway", "error", error.message)
     except EmbArkError:
         return Check("gateway", "warning", f"does not answer at {url}; `embark up` starts it")
     states = ", ".join(f"{name} {state['state']}" for name, state in health["dependencies"].items())

@@ -15,6 +15,8 @@ from embark.config import load
 from embark.errors import BadRequest, ConfigurationError
 from embark.inputs import Modality
 from embark.keys import Key, parse_key
+from embark.listening import gateway_url
+from embark.settings import Settings
 
 _CHUNK = 500
 
@@ -39,8 +41,17 @@ def add_service_arguments(parser: argparse.ArgumentParser) -> None:
 
 def open_client(options: argparse.Namespace) -> Client:
     """Return a client of the service that was named or configured."""
-    gateway = load().settings.gateway
-    return Client(options.url or f"http://{gateway.host}:{gateway.port}")
+    return client_of(load().settings, options.url)
+
+
+def client_of(settings: Settings, url: str | None = None, **options: Any) -> Client:
+    """Return a client with the configured key, of a service or of the configured one."""
+    return Client(
+        url or gateway_url(settings.gateway),
+        api_key=settings.client.api_key.get_secret_value() or None,
+        authority=settings.client.authority,
+        **options,
+    )
 
 
 def chunks(

@@ -6,7 +6,7 @@ with Client() as client:
     found.hits        # which rows are vectors, not the out-of-vocabulary one
 """
 
-from embark.client.answers import Embeddings, Lookup, Neighbour, Neighbourhood, Result
+from embark.client.answers import Embeddings, Lookup, Neighbour, Neighbourhood, Result, Rows
 from embark.client.client import Client
 from embark.client.inputs import ImageUrl, Sendable, read_file
 
@@ -18,6 +18,7 @@ __all__ = [
     "Neighbour",
     "Neighbourhood",
     "Result",
+    "Rows",
     "Sendable",
     "read_file",
 ]

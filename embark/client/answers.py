@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from embark.binary import HEADER, NUMPY_TYPE, Status
+from embark.errors import ServiceError
+
+_UNKNOWN_MODEL = "unknown_model"
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -53,6 +59,25 @@ class Lookup:
 
     def __len__(self) -> int:
         return len(self.items)
+
+
+class Rows(NamedTuple):
+    """The answer to a lookup in binary.
+
+    Attributes:
+        vectors: shape (inputs, dimension), float16 or float32; the out-of-vocabulary vector unless
+            a hit, zeros where the input is invalid.
+        statuses: an `embark.binary.Status` each, shape (inputs,).
+    """
+
+    vectors: npt.NDArray[np.floating[Any]]
+    statuses: npt.NDArray[np.uint8]
+
+    @property
+    def hits(self) -> npt.NDArray[np.bool_]:
+        """Which rows are vectors of their inputs; shape (inputs,)."""
+        hits: npt.NDArray[np.bool_] = self.statuses == Status.HIT
+        return hits
 
 
 @dataclass(frozen=True)
@@ -105,6 +130,30 @@ def read_result(answer: dict[str, Any]) -> Result:
     )
 
 
+def read_rows(body: bytes, headers: Mapping[str, str]) -> Rows:
+    """Read the answer to a lookup in binary."""
+    told = dict(one.split("=", 1) for one in headers[HEADER].split(", "))
+    count, dimension = int(told["items"]), int(told["dimension"])
+    vectors = np.frombuffer(body, NUMPY_TYPE[told["dtype"]], count * dimension)
+    vectors = vectors.reshape(count, dimension)
+    return Rows(vectors, np.frombuffer(body, np.uint8, count, vectors.nbytes))
+
+
+def join_rows(parts: Sequence[Rows]) -> Rows:
+    """Return the answer to several requests as one; a part without any valid input has no width."""
+    if len(parts) == 1:
+        return parts[0]
+    dimension = max((part.vectors.shape[1] for part in parts), default=0)
+    dtype = max((part.vectors.dtype for part in parts), default=np.dtype("<f2"))
+    vectors = np.zeros((sum(map(len, (part.statuses for part in parts))), dimension), dtype)
+    start = 0
+    for part in parts:
+        end = start + len(part.statuses)
+        vectors[start:end, : part.vectors.shape[1]] = part.vectors
+        start = end
+    return Rows(vectors, np.concatenate([np.empty(0, np.uint8), *(one.statuses for one in parts)]))
+
+
 def read_neighbourhood(answer: dict[str, Any]) -> Neighbourhood:
     """Read one item of the answer to a request for neighbours."""
     near = [
@@ -114,6 +163,14 @@ def read_neighbourhood(answer: dict[str, Any]) -> Neighbourhood:
     return Neighbourhood(
         answer["status"], answer.get("key"), answer.get("queued"), _reason(answer), near
     )
+
+
+def refuse_unknown_models(answers: Sequence[Mapping[str, Any]]) -> None:
+    """Raise if an item's model is unknown: that is the caller's mistake, not the input's."""
+    for index, answer in enumerate(answers):
+        error = answer.get("error")
+        if error is not None and error["code"] == _UNKNOWN_MODEL:
+            raise ServiceError(error["message"], code=error["code"], status=404, index=index)
 
 
 def _reason(answer: dict[str, Any]) -> dict[str, str] | None:

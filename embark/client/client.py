@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
+from embark.binary import KEYS_TYPE, VECTORS_TYPE
 from embark.client.answers import (
     Embeddings,
     Lookup,
     Neighbourhood,
     Result,
+    Rows,
+    join_rows,
     read_neighbourhood,
     read_result,
+    read_rows,
+    refuse_unknown_models,
 )
-from embark.client.inputs import Sendable, encoded
+from embark.client.inputs import Item, Sendable, batches, encoded, missing_fields
 from embark.client.transport import Transport
 from embark.errors import ServiceError
 
-_BATCH_BYTES = 32 * 2**20
-_UNKNOWN_MODEL = "unknown_model"
 _NEIGHBOUR_ITEMS = 100
-
-Item = dict[str, str]
 
 
 class Client:
@@ -35,6 +39,12 @@ class Client:
         timeout_s: longest that one HTTP request may take.
         retries: how often a request is sent again when the service cannot be reached or is busy.
         batch_items: most inputs in one HTTP request.
+        api_key: secret of the key to send, None for none.
+        authority: file with the authority that signed the service's certificate, PEM; None for the
+            system's.
+
+    Raises:
+        ConfigurationError: the authority's file cannot be used, or the secret cannot be sent.
     """
 
     def __init__(
@@ -44,8 +54,10 @@ class Client:
         timeout_s: float = 30.0,
         retries: int = 3,
         batch_items: int = 500,
+        api_key: str | None = None,
+        authority: Path | None = None,
     ) -> None:
-        self._transport: Final = Transport(url, timeout_s, retries)
+        self._transport: Final = Transport(url, timeout_s, retries, api_key, authority)
         self._batch_items: Final = batch_items
 
     def __enter__(self) -> Client:
@@ -108,7 +120,7 @@ class Client:
         """
         items = ({**encoded(one), "model": model} for model in inputs for one in inputs[model])
         answers = self._send(
-            "/v1/lookup", items, {"encoding": "base64", **_missing(on_miss, wait_ms)}, wait_ms
+            "/v1/lookup", items, {"encoding": "base64", **missing_fields(on_miss, wait_ms)}, wait_ms
         )
         found: dict[str, Lookup] = {}
         first = 0
@@ -117,6 +129,73 @@ class Client:
             found[model] = Lookup(results, self._stack(results, model))
             first += len(sent)
         return found
+
+    def lookup_keys(
+        self,
+        model: str,
+        digests: npt.NDArray[np.uint8],
+        *,
+        generation: str | None = None,
+        dtype: str | None = None,
+        on_miss: str = "oov",
+        wait_ms: int | None = None,
+    ) -> Rows:
+        """Look up vectors by their inputs' digests, in binary: the fastest way there is.
+
+        What is missing is not queued, since a digest says nothing of its input.
+
+        Args:
+            model: its name.
+            digests: shape (n, 16); `embark.keys.digest` of each input, or the last part of a key.
+            generation: a served generation; the live one if None.
+            dtype: `fp16` or `fp32`; as the archive stores them if None.
+            on_miss: see `lookup`; `wait` waits for what is in flight.
+            wait_ms: see `lookup`.
+
+        Raises:
+            ServiceError: the service refused the request or cannot be reached.
+        """
+        asked = {"model": model, "generation": generation, "dtype": dtype}
+        query = {
+            **missing_fields(on_miss, wait_ms),
+            **{k: v for k, v in asked.items() if v is not None},
+        }
+        path, headers = f"/v1/lookup?{urlencode(query)}", {"Content-Type": KEYS_TYPE}
+        parts = [
+            self._rows(path, digests[start : start + self._batch_items].tobytes(), wait_ms, headers)
+            for start in range(0, len(digests), self._batch_items)
+        ]
+        return join_rows(parts)
+
+    def lookup_vectors(
+        self,
+        inputs: Sequence[Sendable],
+        model: str,
+        *,
+        dtype: str | None = None,
+        on_miss: str = "oov",
+        wait_ms: int | None = None,
+    ) -> Rows:
+        """As `lookup`, answered in binary: vectors and statuses alone, at a fraction of the cost.
+
+        Args:
+            inputs: texts, images, URLs or keys of the model.
+            model: its name.
+            dtype: `fp16` or `fp32`; as the archive stores them if None.
+            on_miss: see `lookup`.
+            wait_ms: see `lookup`.
+
+        Raises:
+            ServiceError: the service refused the request or cannot be reached.
+        """
+        path = "/v1/lookup" if dtype is None else f"/v1/lookup?{urlencode({'dtype': dtype})}"
+        headers = {"Content-Type": "application/json", "Accept": VECTORS_TYPE}
+        fields = {**missing_fields(on_miss, wait_ms), "model": model, "partial": True}
+        parts = [
+            self._rows(path, orjson.dumps({**fields, "items": batch}), wait_ms, headers)
+            for batch in batches(map(encoded, inputs), self._batch_items)
+        ]
+        return join_rows(parts)
 
     def neighbours(
         self,
@@ -145,7 +224,7 @@ class Client:
         Raises:
             ServiceError: the service refused the request or cannot be reached, or is too busy.
         """
-        fields: dict[str, Any] = {"k": k, "exact": exact, **_missing(on_miss, wait_ms)}
+        fields: dict[str, Any] = {"k": k, "exact": exact, **missing_fields(on_miss, wait_ms)}
         if minimum is not None:
             fields["minimum"] = minimum
         if generation is not None:
@@ -185,6 +264,12 @@ class Client:
         health: dict[str, Any] = orjson.loads(response.content)
         return health
 
+    def _rows(
+        self, path: str, body: bytes, wait_ms: int | None, headers: Mapping[str, str]
+    ) -> Rows:
+        response = self._transport.send("POST", path, body, (wait_ms or 0) / 1000, headers)
+        return read_rows(response.content, response.headers)
+
     def _send(
         self,
         path: str,
@@ -194,7 +279,7 @@ class Client:
         most: int | None = None,
     ) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []
-        for batch in _batches(items, most or self._batch_items):
+        for batch in batches(items, most or self._batch_items):
             body = orjson.dumps({**fields, "partial": True, "items": batch})
             try:
                 answer = self._transport.request("POST", path, body, (wait_ms or 0) / 1000)
@@ -203,7 +288,7 @@ class Client:
                     error.index += len(answers)
                 raise
             answers += answer["items"]
-        _refuse_unknown_models(answers)
+        refuse_unknown_models(answers)
         return answers
 
     def _stack(self, items: Sequence[Result], model: str) -> Embeddings:
@@ -219,32 +304,3 @@ class Client:
         return next(
             (int(model["dimension"]) for model in self.models() if model["name"] == name), 0
         )
-
-
-def _batches(items: Iterable[Item], most: int) -> Iterator[list[Item]]:
-    batch: list[Item] = []
-    size = 0
-    for item in items:
-        length = sum(map(len, item.values()))
-        if batch and (len(batch) == most or size + length > _BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(item)
-        size += length
-    if batch:
-        yield batch
-
-
-def _missing(on_miss: str, wait_ms: int | None) -> dict[str, Any]:
-    fields: dict[str, Any] = {"on_miss": on_miss}
-    if wait_ms is not None:
-        fields["wait_ms"] = wait_ms
-    return fields
-
-
-def _refuse_unknown_models(answers: Sequence[Mapping[str, Any]]) -> None:
-    """Raise if an item's model is unknown: that is the caller's mistake, not the input's."""
-    for index, answer in enumerate(answers):
-        error = answer.get("error")
-        if error is not None and error["code"] == _UNKNOWN_MODEL:
-            raise ServiceError(error["message"], code=error["code"], status=404, index=index)

@@ -1,13 +1,19 @@
-"""What a client sends: texts, images, URLs and keys, and how they are written in a request."""
+"""What a client sends: texts, images, URLs and keys, how they are written, how many at a time."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from embark.errors import BadRequest
 from embark.keys import Key
+
+_BATCH_BYTES = 32 * 2**20
+
+Item = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -51,3 +57,26 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BadRequest(f"{path} cannot be read: {error.strerror}", code="unreadable") from None
+
+
+def missing_fields(on_miss: str, wait_ms: int | None) -> dict[str, Any]:
+    """Return the fields of a request that say what happens to what is missing."""
+    fields: dict[str, Any] = {"on_miss": on_miss}
+    if wait_ms is not None:
+        fields["wait_ms"] = wait_ms
+    return fields
+
+
+def batches(items: Iterable[Item], most: int) -> Iterator[list[Item]]:
+    """Yield items in lists of at most `most`, and of at most 32 MiB."""
+    batch: list[Item] = []
+    size = 0
+    for item in items:
+        length = sum(map(len, item.values()))
+        if batch and (len(batch) == most or size + length > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += length
+    if batch:
+        yield batch

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import ssl
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import orjson
 
-from embark.errors import ServiceError
+from embark.errors import ConfigurationError, ServiceError
 
+_JSON = {"Content-Type": "application/json"}
 _RETRIED = (429, 502, 503, 504)
 _FIRST_DELAY_SECONDS = 0.2
 _LONGEST_DELAY_SECONDS = 10.0
@@ -23,10 +27,28 @@ class Transport:
         url: the service.
         timeout_s: longest that one HTTP request may take.
         retries: how often a request is sent again when the service cannot be reached or is busy.
+        api_key: secret of the key to send, None for none.
+        authority: file with the authority to trust, PEM, None for the system's.
+
+    Raises:
+        ConfigurationError: the authority's file cannot be used, or the secret cannot be sent.
     """
 
-    def __init__(self, url: str, timeout_s: float, retries: int) -> None:
-        self._http: Final = httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float,
+        retries: int,
+        api_key: str | None = None,
+        authority: Path | None = None,
+    ) -> None:
+        self._http: Final = httpx.Client(
+            base_url=url,
+            timeout=timeout_s,
+            trust_env=False,
+            verify=True if authority is None else _trusting(authority),
+            headers={} if api_key is None else {"Authorization": _bearer(api_key)},
+        )
         self._timeout_s: Final = timeout_s
         self._retries: Final = retries
 
@@ -42,10 +64,26 @@ class Transport:
         Raises:
             ServiceError: the service refused the request or cannot be reached.
         """
+        answer: dict[str, Any] = orjson.loads(self.send(method, path, body, extra_s).content)
+        return answer
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        extra_s: float = 0,
+        headers: Mapping[str, str] = _JSON,
+    ) -> httpx.Response:
+        """Send a request, again if need be, and return the response of one that succeeded.
+
+        Raises:
+            ServiceError: the service refused the request or cannot be reached.
+        """
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
             try:
-                response = self.exchange(method, path, body, extra_s)
+                response = self.exchange(method, path, body, extra_s, headers)
             except ServiceError:
                 if last:
                     raise
@@ -56,12 +94,16 @@ class Transport:
                 continue
             if not response.is_success:
                 raise _service_error(response)
-            answer: dict[str, Any] = orjson.loads(response.content)
-            return answer
+            return response
         raise AssertionError("unreachable")
 
     def exchange(
-        self, method: str, path: str, body: bytes | None = None, extra_s: float = 0
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        extra_s: float = 0,
+        headers: Mapping[str, str] = _JSON,
     ) -> httpx.Response:
         """Send one request and return its response, whatever it is.
 
@@ -73,7 +115,7 @@ class Transport:
                 method,
                 path,
                 content=body,
-                headers={"Content-Type": "application/json"},
+                headers=headers,
                 timeout=self._timeout_s + extra_s,
             )
         except httpx.TransportError as error:
@@ -82,6 +124,19 @@ class Transport:
                 " running there?",
                 code="unreachable",
             ) from error
+
+
+def _bearer(api_key: str) -> str:
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise ConfigurationError("the API key has letters that no key has")
+    return f"Bearer {api_key.strip()}"
+
+
+def _trusting(authority: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except OSError as error:  # what OpenSSL cannot parse is one, too
+        raise ConfigurationError(f"{authority} is no file of authorities: {error}") from None
 
 
 def _pause(attempt: int, retry_after: str | None) -> None:

@@ -27,6 +27,7 @@ from embark.inputs import Input
 from embark.keys import digest
 from embark.models import Model
 from embark.sources import Sources
+from embark.syncing import sync
 
 
 def write_dataset(
@@ -112,18 +113,10 @@ def _finished(output: Path) -> Iterator[Path]:
         unfinished.mkdir(parents=True)
         yield unfinished
         for path in (*unfinished.iterdir(), unfinished):
-            _sync(path)
+            sync(path)
         unfinished.rename(output)
-        _sync(output.parent)
+        sync(output.parent)
     except OSError as error:
         raise ConfigurationError(f"{output} cannot be written: {error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -27,6 +27,7 @@ from usearch.index import BatchMatches, Index
 
 from embark.neighbours.base import Matrix
 from embark.store.lmdb_journal import Head
+from embark.syncing import sync
 
 KEY_BYTES: Final = 8
 
@@ -187,10 +188,10 @@ def save(folder: Path, graph: Index, head: Head, before: int, removed: int) -> F
     )
     (made / _FACTS).write_text(facts.model_dump_json(), "utf-8")
     for path in (made / _GRAPH, made / _FACTS, made):
-        _sync(path)
+        sync(path)
     shutil.rmtree(folder / name, ignore_errors=True)
     made.rename(folder / name)
-    _sync(folder)
+    sync(folder)
     for path in folder.iterdir():
         if path.is_dir() and path.name != name:
             shutil.rmtree(path, ignore_errors=True)
@@ -237,11 +238,3 @@ def _checksum(path: Path) -> int:
         while block := file.read(_BLOCK_BYTES):
             checksum = zlib.crc32(block, checksum)
     return checksum
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

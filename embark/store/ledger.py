@@ -1,8 +1,9 @@
 """What a ledger promises: small records beside the vectors, that say what is known of them.
 
-Where inputs came from (`embark.sources`), how often they were asked (`embark.usage`), and which
-generation is live (`embark.generations`). Not for vectors: those are a store's. It is not read on
-the way of a lookup. `tests/contract/test_ledger.py` holds every implementation to it.
+Where inputs came from (`embark.sources`), how often they were asked (`embark.usage`), which
+generation is live (`embark.generations`), and what was invalidated (`embark.forgotten`). Not for
+vectors: those are a store's. It is not read on the way of a lookup.
+`tests/contract/test_ledger.py` holds every implementation to it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class Kind(str, enum.Enum):
     SOURCE = "source"
     USAGE = "usage"
     STATE = "state"
+    FORGOTTEN = "forgotten"
 
 
 class Ledger(Protocol):
@@ -50,6 +52,14 @@ class Ledger(Protocol):
 
         Raises:
             ArchiveUnavailable: not all could be read.
+        """
+        ...
+
+    def ids_ending(self, model: str, kind: Kind, ending: bytes) -> list[bytes]:
+        """Return the ids whose last two bytes are `ending`; cheap enough for once a second.
+
+        Raises:
+            ArchiveUnavailable: they could not be read.
         """
         ...
 

@@ -75,6 +75,10 @@ class LmdbLedger:
             yield [key[len(prefix) :] for key in alive]
             after = page[-1] + b"\0"
 
+    def ids_ending(self, model: str, kind: Kind, ending: bytes) -> list[bytes]:
+        """See `Ledger.ids_ending`."""
+        return [name for page in self.ids(model, kind) for name in page if name.endswith(ending)]
+
 
 def _prefix(model: str, kind: Kind) -> bytes:
     return f"{model}:{kind.value}:".encode()

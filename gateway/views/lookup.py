@@ -14,23 +14,30 @@ from embark.codec import Embedding, Failure
 from embark.errors import BadRequest
 from embark.models import Vector
 from embark.settings import GatewaySettings
-from gateway.body import choice, read_body, whole_number
+from gateway.access.hooks import patience_ms, permitted, remaining_s
+from gateway.batches import Batches
+from gateway.body import choice, flag, read_body, whole_number
 from gateway.errors import describe
 from gateway.items import Item, ItemParser, Parsed
 from gateway.lookup import ON_MISS, Lookups, Result
 from gateway.responses import json_response
+from gateway.views import binary
 
 _FIELDS = frozenset(("model", "items", "on_miss", "wait_ms", "encoding", "partial"))
 _ENCODINGS = ("float", "base64")
 _DEFAULT_WAIT_MS = 1000
 
 
-def routes(parser: ItemParser, lookups: Lookups, settings: GatewaySettings) -> Blueprint:
+def routes(
+    parser: ItemParser, lookups: Lookups, batches: Batches, settings: GatewaySettings
+) -> Blueprint:
     """Return the endpoint."""
     blueprint = Blueprint("lookup", __name__)
 
     @blueprint.post("/v1/lookup")
     def lookup() -> Response:
+        if binary.has_keys():
+            return binary.look_up_keys(parser, batches, settings)
         body = read_body(_FIELDS)
         on_miss = choice(body, "on_miss", ON_MISS)
         encoding = choice(body, "encoding", _ENCODINGS)
@@ -38,7 +45,12 @@ def routes(parser: ItemParser, lookups: Lookups, settings: GatewaySettings) -> B
         wait_ms = whole_number(body, "wait_ms", most_ms, min(_DEFAULT_WAIT_MS, most_ms))
         parsed = parser.parse(body)
         items = served_items(parsed, body)
-        results = {result.item.index: result for result in lookups.run(items, on_miss, wait_ms)}
+        # It may take a thousand times what was sent, and there may be a long wait.
+        del body
+        if binary.wants_vectors():
+            return binary.look_up_items(batches, parsed, on_miss, wait_ms)
+        found = lookups.run(items, permitted(on_miss), patience_ms(wait_ms), within_s=remaining_s())
+        results = {result.item.index: result for result in found}
         now = now_ms()
         return json_response(
             {
@@ -60,8 +72,9 @@ def served_items(parsed: Sequence[Parsed], body: Mapping[str, Any]) -> list[Item
     Raises:
         BadRequest: none can, and the request does not say `"partial": true`; the first's error.
     """
+    partial = flag(body, "partial")
     served = [item for item in parsed if isinstance(item, Item)]
-    if not served and body.get("partial") is not True:
+    if not served and not partial:
         raise next(item for item in parsed if isinstance(item, BadRequest))
     return served
 

@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from embark.errors import QueueUnavailable
-from embark.metrics import QUEUE_DEPTH, QUEUE_OLDEST, exposition
+from embark.metrics import QUEUE_DEPTH, QUEUE_OLDEST, QUEUE_UP, exposition
 from embark.queue.base import Queue
 
 
@@ -26,7 +26,9 @@ def _observe_queue(queue: Queue) -> None:
     try:
         lanes = queue.status()
     except QueueUnavailable:
-        return  # the gauges keep their last value; embark_misses_total shows the outage
+        QUEUE_UP.set(0)
+        return
+    QUEUE_UP.set(1)
     for lane, status in lanes.items():
         QUEUE_DEPTH.labels(lane=lane.value).set(status.depth)
         QUEUE_OLDEST.labels(lane=lane.value).set(status.oldest_seconds)

@@ -11,7 +11,8 @@ from flask import Blueprint, Response, request
 from embark.codec import Failure
 from embark.errors import BadRequest, PayloadTooLarge
 from embark.settings import GatewaySettings
-from gateway.body import choice, read_body, refuse_unknown, whole_number
+from gateway.access.hooks import patience_ms, permitted
+from gateway.body import choice, flag, read_body, refuse_unknown, whole_number
 from gateway.items import ItemParser
 from gateway.lookup import ON_MISS, Result
 from gateway.neighbours import NearItems, Neighbour, Question, content_of
@@ -44,6 +45,7 @@ def routes(parser: ItemParser, near: NearItems, settings: GatewaySettings) -> Bl
         _limit_items(body.get("items"), settings.neighbours.max_items)
         catalogue, parsed = parser.catalogue, parser.parse(body)
         items = served_items(parsed, body)
+        del body
         found = {one[0].item.index: one for one in near.run(catalogue, items, asked)}
         return json_response(
             {
@@ -87,9 +89,7 @@ def _question(body: Mapping[str, Any], settings: GatewaySettings) -> Question:
     minimum = body.get("minimum", -1)
     if not isinstance(minimum, int | float) or isinstance(minimum, bool) or not -1 <= minimum <= 1:
         raise BadRequest("minimum must be a number from -1 to 1", code="invalid_minimum")
-    exact = body.get("exact", False)
-    if not isinstance(exact, bool):
-        raise BadRequest("exact must be true or false", code="invalid_exact")
+    exact = flag(body, "exact")
     most_ms = settings.max_wait_ms
     generation = body.get("generation")
     if generation is not None and not isinstance(generation, str):
@@ -100,8 +100,8 @@ def _question(body: Mapping[str, Any], settings: GatewaySettings) -> Question:
         minimum=minimum - 5e-7 if minimum > -1 else -math.inf,
         exact=exact,
         generation=generation,
-        on_miss=choice(body, "on_miss", ON_MISS),
-        wait_ms=whole_number(body, "wait_ms", most_ms, min(_DEFAULT_WAIT_MS, most_ms)),
+        on_miss=permitted(choice(body, "on_miss", ON_MISS)),
+        wait_ms=patience_ms(whole_number(body, "wait_ms", most_ms, min(_DEFAULT_WAIT_MS, most_ms))),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -177,6 +178,24 @@ def test_status_tells_depth_and_age(bench: Bench, queue: Queue, clock: Clock) ->
     assert status[Lane.BULK].oldest_seconds == 7
     assert (status[Lane.INTERACTIVE].depth, status[Lane.INTERACTIVE].oldest_seconds) == (1, 7)
     assert sum(status[Lane.BULK].parts.values()) == 2
+
+
+def test_a_retried_request_keeps_its_age_and_its_trace(
+    bench: Bench, queue: Queue, clock: Clock
+) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    queue.put([replace(request(1), trace=trace)])
+    clock.now += 10
+    (first,) = bench.take(queue, 1)
+    assert queue.retry(first, 5)
+    clock.now += 20
+    (second,) = bench.take(queue, 1)
+    assert (second.attempt, second.queued_at) == (2, first.queued_at)
+    assert first.request.trace == second.request.trace == trace
+    deadline = time.monotonic() + 20
+    while queue.status()[Lane.INTERACTIVE].oldest_seconds != 30:
+        assert time.monotonic() < deadline, queue.status()
+        time.sleep(0.1)
 
 
 def test_a_large_image_travels(bench: Bench, queue: Queue) -> None:

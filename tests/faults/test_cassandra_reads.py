@@ -69,7 +69,7 @@ def test_a_late_chunk_leaves_its_records_late_and_the_others_are_answered(
 ) -> None:
     with store(settings, speculative_attempts=0) as opened:
         with stopped(three_cassandras, 2):
-            found = opened.get_many("m", GENERATION, list(RECORDS), 0.5)
+            found = opened.get_many("m", GENERATION, list(RECORDS), 2)
         late = sum(one is LATE for one in found)
         assert 0 < late < len(RECORDS)
         for record, one in zip(RECORDS.values(), found, strict=True):

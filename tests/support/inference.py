@@ -22,6 +22,7 @@ from embark.models import Vector
 from embark.queue.base import Lane
 from tests.support.gateway import Service, service, vector_of
 from tests.support.models import DIMENSION, GENERATION
+from tests.support.stack import wait_until
 
 ALL_OUTPUTS = ["EMBEDDING", "GENERATION", "STATUS", "REASON", "QUEUED", "KEY"]
 HEADER = "Inference-Header-Content-Length"
@@ -92,5 +93,13 @@ def column(found: InferResult, output: str) -> list[Any]:
     return list(values[:, 0])
 
 
-def queued_keys(here: Service, lane: Lane = Lane.INTERACTIVE) -> list[Key]:
-    return [one.request.key for one in here.queue.take(lane, 1000, 10**9)]
+def queued_keys(here: Service, expected: int, lane: Lane = Lane.INTERACTIVE) -> list[Key]:
+    """The keys in the queue, once there are as many as expected; a miss may be late."""
+    found: list[Key] = []
+
+    def take() -> int:
+        found.extend(one.request.key for one in here.queue.take(lane, 1000, 10**9))
+        return len(found)
+
+    wait_until(lambda: take() >= expected, 10, f"{expected} requests are queued")
+    return found

@@ -23,24 +23,22 @@ from gateway.items import ItemParser
 from gateway.views.admin import coverage
 from tests.support.generations import NEW, OLD, TwoGenerations, two_generations
 
-TOKEN = "open sesame"
-HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 LETTERS = "/v1/admin/dead-letters"
 COVERAGE = "/v1/admin/coverage"
 
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[TwoGenerations]:
-    with two_generations(tmp_path, gateway__admin_token=TOKEN) as opened:
+    with two_generations(tmp_path) as opened:
         yield opened
 
 
 def get(here: TwoGenerations, path: str) -> TestResponse:
-    return here.http.get(path, headers=HEADERS)
+    return here.http.get(path)
 
 
 def post(here: TwoGenerations, path: str, body: object) -> TestResponse:
-    return here.http.post(path, json=body, headers=HEADERS)
+    return here.http.post(path, json=body)
 
 
 def error_of(answer: TestResponse) -> tuple[int, str]:
@@ -53,32 +51,6 @@ def bury(here: TwoGenerations, *texts: str) -> None:
         here.ask(text)
         (delivery,) = here.queue.take(Lane.INTERACTIVE, 1, 10**6)
         assert here.queue.bury(delivery, "internal", f"gave up on {text}")
-
-
-def admin_paths(here: TwoGenerations) -> list[tuple[str, str]]:
-    rules = [rule for rule in here.gateway.app.url_map.iter_rules() if "admin" in rule.rule]
-    return [
-        (method, rule.rule.replace("<printed>", "words"))
-        for rule in rules
-        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-    ]
-
-
-def test_every_admin_endpoint_asks_for_the_token_first(here: TwoGenerations) -> None:
-    paths = admin_paths(here)
-    assert len(paths) == 6
-    for method, path in paths:
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}):
-            answer = here.http.open(path, method=method, headers=headers)
-            assert error_of(answer) == (401, "unauthorized"), path
-
-
-def test_without_a_token_in_the_settings_every_admin_endpoint_is_off(tmp_path: Path) -> None:
-    with two_generations(tmp_path) as here:
-        for method, path in admin_paths(here):
-            for headers in ({}, {"Authorization": "Bearer "}):
-                answer = here.http.open(path, method=method, headers=headers)
-                assert error_of(answer) == (401, "admin_off"), path
 
 
 def test_dead_letters_are_listed_latest_first_and_within_a_limit(here: TwoGenerations) -> None:

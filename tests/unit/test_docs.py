@@ -16,11 +16,16 @@ PAGES = sorted(
 
 
 @pytest.mark.parametrize(
-    ("page", "writer"), [("configuration.md", "configuration"), ("metrics.md", "metrics_page")]
+    ("page", "writer"),
+    [
+        ("docs/configuration.md", "configuration"),
+        ("docs/metrics.md", "metrics_page"),
+        ("docker/grafana/dashboards/embark.json", "dashboard"),
+    ],
 )
 def test_generated_pages_are_up_to_date(page: str, writer: str) -> None:
     written = runpy.run_path(str(ROOT / "docs" / "generate.py"))[writer]()
-    assert (ROOT / "docs" / page).read_text("utf-8") == written, "run `make docs`"
+    assert (ROOT / page).read_text("utf-8") == written, "run `make docs`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -156,13 +156,13 @@ def test_a_bad_request_is_refused_with_a_code(
     assert code is None or answer.json["error"]["code"] == code
 
 
-def test_a_thousand_items_are_served_and_one_more_is_refused(here: Service) -> None:
-    texts = [f"text {number}" for number in range(1001)]
-    assert len(here.lookup(texts[:1000], model="words")) == 1000
+def test_as_many_items_as_openai_takes_are_served_and_one_more_is_refused(here: Service) -> None:
+    texts = [f"text {number}" for number in range(2049)]
+    assert len(here.lookup(texts[:2048], model="words")) == 2048
     answer = here.http.post("/v1/lookup", json={"items": texts, "model": "words"})
     assert answer.status_code == 413
     assert answer.json["error"]["code"] == "too_many_items"
-    assert answer.json["error"]["index"] == 1000
+    assert answer.json["error"]["index"] == 2048
 
 
 def test_too_large_a_body_is_refused(tmp_path: Path) -> None:

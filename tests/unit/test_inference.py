@@ -146,7 +146,7 @@ def test_who_asks_for_the_status_is_answered_at_once(here: Service) -> None:
     assert reasons == [b"", b"", b"not_found", b"invalid_text", b"text_too_large"]
     np.testing.assert_array_equal(found.as_numpy("EMBEDDING")[0], stored("hit 0"))
     assert not found.as_numpy("EMBEDDING")[1:].any()
-    assert queued_keys(here) == [words_key("a")]
+    assert queued_keys(here, 1) == [words_key("a")]
 
 
 def test_who_does_not_ask_for_the_status_never_gets_a_placeholder(here: Service) -> None:
@@ -160,7 +160,7 @@ def test_who_does_not_ask_for_the_status_never_gets_a_placeholder(here: Service)
         assert list(answer.json) == ["error"]
         assert what in answer.json["error"]
         assert ("Retry-After" in answer.headers) == (status == 503)
-    assert queued_keys(here) == [words_key("a")]
+    assert queued_keys(here, 1) == [words_key("a")]
 
 
 @pytest.mark.parametrize(
@@ -180,8 +180,8 @@ def test_parameters_say_what_becomes_of_a_miss(
     priority = options.pop("priority", 0)
     found = infer(here, tensor(["a"]), ["STATUS"], parameters=options, priority=priority)
     assert column(found, "STATUS") == [b"oov"]
-    assert len(queued_keys(here)) == interactive
-    assert len(queued_keys(here, Lane.BULK)) == bulk
+    assert len(queued_keys(here, interactive)) == interactive
+    assert len(queued_keys(here, bulk, Lane.BULK)) == bulk
 
 
 def test_by_default_a_request_waits_for_its_vectors(here: Service) -> None:
@@ -234,7 +234,7 @@ def test_a_version_is_a_generation(tmp_path: Path) -> None:
             found = infer(here, tensor(["a"]), outputs, path)
             assert column(found, "STATUS") == [status]
             assert column(found, "GENERATION") == [generation.encode()]
-        assert queued_keys(here) == [words_key("a", NEXT_GENERATION)]
+        assert queued_keys(here, 1) == [words_key("a", NEXT_GENERATION)]
         assert here.http.get("/v2/models/words").json["versions"] == ["1", "2"]
         index = here.http.post("/v2/repository/index").json
         named = [(one["name"], one["version"], one["state"]) for one in index]
@@ -277,7 +277,7 @@ def test_metadata_and_configuration_say_the_same(shared: Service) -> None:
         ]
     assert described["inputs"] == [{"name": "IMAGE", "datatype": "BYTES", "shape": [-1, 1]}]
     assert described["outputs"][0]["shape"] == [-1, DIMENSION]
-    assert config["max_batch_size"] == 1000
+    assert config["max_batch_size"] == 2048
     assert shared.http.get("/v2/models/pictures/ready").status_code == 200
 
 

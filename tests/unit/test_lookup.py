@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from embark.archive import Archive, now_ms
-from embark.codec import encode_embedding
-from embark.inputs import text_input
+from embark.codec import Embedding, encode_embedding
+from embark.inputs import image_url_input, text_input
 from embark.keys import Key, digest
+from embark.models import load_catalogue
 from embark.queue.base import Lane
 from embark.queue.sqlite import SqliteQueue
 from embark.settings import GatewaySettings, UsageSettings
@@ -21,8 +23,10 @@ from embark.store.lmdb import LmdbStore
 from embark.store.lmdb_ledger import LmdbLedger
 from embark.usage import Usage
 from gateway.items import Item
+from gateway.l1 import L1
 from gateway.lookup import Lookups
 from gateway.misses import Misses
+from tests.support.clock import Clock
 from tests.support.gateway import vector_of
 from tests.support.models import DIMENSION, GENERATION, catalogue
 
@@ -32,26 +36,31 @@ class LateStore(LmdbStore):
 
     def __init__(self, folder: Path, late: int) -> None:
         super().__init__(folder, 2**26)
-        self._late = late
+        self.late = late
+        self.limits_s: list[float] = []
 
     def get_many(
         self, model: str, generation: str, digests: Sequence[bytes], timeout_s: float
     ) -> list[Found]:
-        self._late -= 1
-        if self._late >= 0:
+        self.limits_s.append(timeout_s)
+        self.late -= 1
+        if self.late >= 0:
             return [LATE] * len(digests)
         return super().get_many(model, generation, digests, timeout_s)
 
 
 class Bench:
     def __init__(self, folder: Path, late: int) -> None:
+        self.folder = folder
         self.model = catalogue(folder / "models")["words"]
         self.store = LateStore(folder / "archive", late)
         self.queue = SqliteQueue(folder / "queue.sqlite", 15)
         self.misses = Misses(self.queue, GatewaySettings(miss_ack_ms=100))
         self.archive = Archive(self.store)
         self.usage = Usage(LmdbLedger(self.store), UsageSettings(window_seconds=0))
-        self.lookups = Lookups(self.archive, self.misses, self.usage, GatewaySettings(), 0)
+        self.lookups = Lookups(
+            self.archive, self.misses, self.usage, GatewaySettings(), refresh_s=0, l1=L1(2**20)
+        )
 
     def item(self, text: str) -> Item:
         content = text_input(text)
@@ -82,6 +91,36 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def test_what_is_late_is_oov_and_not_queued(bench: Bench) -> None:
     assert bench.status("a", "oov") == "oov"
     assert bench.depth == 0
+
+
+def test_what_memory_would_read_again_is_answered_while_the_archive_is_late(bench: Bench) -> None:
+    clock = Clock()
+    l1 = L1(2**20, images_change=True, clock=clock)
+    model = load_catalogue(bench.folder / "models")["pictures"]
+    lookups = Lookups(
+        bench.archive, bench.misses, bench.usage, GatewaySettings(), refresh_s=3600, l1=l1
+    )
+    content = image_url_input("http://example.com/image.png")
+    item = Item(0, model, Key("pictures", GENERATION, digest(content)), content)
+    vector = vector_of(item.key, DIMENSION)
+    record = encode_embedding(item.key, vector, "float32", now_ms())
+    bench.archive.put_many(model, {item.key.digest: record})
+    bench.store.late = 0
+    assert lookups.run([item], "oov")[0].status == "hit"
+    clock.now += 60
+    bench.store.late = 1
+    (found,) = lookups.run([item], "oov")
+    assert isinstance(found.record, Embedding)
+    assert np.array_equal(found.record.vector, vector)
+    assert bench.store.late == 0  # the archive was asked
+
+
+@pytest.mark.parametrize(("within_s", "limit_s"), [(None, 0.05), (60.0, 0.05), (0.02, 0.02)])
+def test_the_archive_is_waited_for_no_longer_than_there_is_time(
+    bench: Bench, within_s: float | None, limit_s: float
+) -> None:
+    bench.lookups.run([bench.item("a")], "oov", within_s=within_s)
+    assert limit_s / 2 < bench.store.limits_s[0] <= limit_s
 
 
 def test_who_waits_waits_for_what_is_late(bench: Bench) -> None:

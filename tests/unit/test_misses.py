@@ -9,10 +9,13 @@ import pytest
 
 from embark.inputs import Input, InputKind
 from embark.keys import Key
+from embark.metrics import MISS_MARKS
 from embark.queue.base import Lane, Request
 from embark.queue.sqlite import SqliteQueue
 from embark.settings import GatewaySettings
 from gateway.misses import Misses
+from tests.support.clock import Clock
+from tests.support.stack import wait_until
 
 
 class SlowQueue(SqliteQueue):
@@ -103,4 +106,23 @@ def test_a_queue_that_fails_is_not_waited_for_and_the_key_is_asked_again(
     queue.close()
     assert misses.ask([request(1)], 5) == [False]
     assert not misses.in_flight(request(1).key)
+    misses.close()
+
+
+def marks() -> float:
+    return MISS_MARKS._value.get()
+
+
+def test_marks_are_counted_while_they_hold(queue: SlowQueue) -> None:
+    clock = Clock()
+    before = marks()
+    misses = Misses(queue, GatewaySettings(miss_ack_ms=100, in_flight_seconds=15), clock)
+    misses.ask([request(1), request(2), request(1)], 5)
+    misses.ask([request(2), request(3)], 5)
+    assert marks() - before == 3
+    misses.found([request(1).key, request(9).key])
+    assert marks() - before == 2
+    # They end by themselves too, without another miss.
+    clock.now += 16
+    wait_until(lambda: marks() == before, 10, "marks have ended")
     misses.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Site:
         image: what it serves; its ETag follows from it.
         status: of its answers, unless the image is unchanged.
         asked: the conditions of each request.
+        before_answer: called before each answer.
     """
 
     def __init__(self) -> None:
@@ -48,12 +49,14 @@ class Site:
         self.status = 200
         self.use_etag = True
         self.asked: list[tuple[str | None, str | None]] = []
+        self.before_answer: Callable[[], None] = lambda: None
         site = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 etag, since = self.headers["If-None-Match"], self.headers["If-Modified-Since"]
                 site.asked.append((etag, since))
+                site.before_answer()
                 unchanged = site.status == 200 and (
                     etag == site.etag if site.use_etag else since == site.modified
                 )
@@ -158,6 +161,8 @@ def consumer(tmp_path: Path) -> Iterator[Consumer]:
         consumer__fetch__allow_networks=(f"{HOST}/32",),
         archive__usage__window_seconds=0,
         gateway__in_flight_seconds=0.05,
+        # Records are made old by writing them as old, which an L1 would see only later.
+        gateway__l1__max_bytes=0,
     ) as here:
         made = Consumer(here)
         yield made
@@ -230,6 +235,35 @@ def test_a_url_that_fails_now_keeps_its_vector(consumer: Consumer, site: Site, s
     consumer.consume_one()
     assert ask(consumer, site)["status"] == "hit"
     assert (consumer.consume(), consumer.embedded) == (0, [b"first"])
+
+
+@pytest.mark.parametrize(("status", "again"), [(200, False), (200, True), (404, True)])
+def test_what_is_invalidated_while_its_url_is_checked_does_not_come_back(
+    consumer: Consumer, site: Site, status: int, again: bool
+) -> None:
+    first(consumer, site)
+    grow_old(consumer, site)
+    ask(consumer, site)
+    key = Key("pictures", GENERATION, digest(site.item))
+    new = vector_of(content_key(b"new"), DIMENSION)
+
+    def invalidate() -> None:
+        consumer.here.archive.store.delete_many(
+            "pictures", GENERATION, [key.digest, content_key(site.image).digest]
+        )
+        if again:
+            consumer.here.put_vector(key, new)
+
+    site.status, site.before_answer = status, invalidate
+    consumer.consume_one()
+    record = consumer.record(key)
+    if again:
+        assert isinstance(record, Embedding)
+        assert np.array_equal(record.vector, new)
+        assert consumer.embedded == [b"first"]
+    else:
+        assert consumer.embedded == [b"first", b"first"]
+        assert site.asked[-1] == (None, None)
 
 
 def test_an_old_url_is_queued_once_while_it_is_asked_often(consumer: Consumer, site: Site) -> None:

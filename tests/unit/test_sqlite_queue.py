@@ -83,3 +83,49 @@ def test_takers_at_once_never_get_the_same_delivery(tmp_path: Path) -> None:
     assert sorted(taken) == list(range(400))
     for one in queues:
         one.close()
+
+
+def test_a_miss_of_what_was_prefetched_is_as_old_as_the_miss(
+    queue: SqliteQueue, clock: Clock
+) -> None:
+    queue.put([request(1, Lane.BULK), request(2)])
+    clock.now += 100
+    queue.put([request(1), request(2)])
+    clock.now += 5
+    ages = {lane: status.oldest_seconds for lane, status in queue.status().items()}
+    assert ages == {Lane.INTERACTIVE: 105, Lane.BULK: 0}
+    queue.ack([one for one in take(queue) if numbers([one]) == [2]])
+    assert queue.status()[Lane.INTERACTIVE].oldest_seconds == 5
+
+
+def test_a_clock_that_steps_back_hides_nothing(queue: SqliteQueue, clock: Clock) -> None:
+    queue.put([request(1), request(2)])
+    (leased,) = take(queue, most=1)
+    clock.now -= 3600
+    queue.put([request(3)])
+    assert queue.status()[Lane.INTERACTIVE].parts["due"] == 2
+    taken = take(queue)
+    assert sorted(numbers(taken)) == [2, 3]
+    # A lease holds, and a retry waits for its time by the new clock.
+    assert take(queue) == []
+    for one in taken:
+        queue.retry(one, 10)
+    queue.retry(leased, 10)
+    clock.now += 9
+    assert take(queue) == []
+    clock.now += 2
+    assert sorted(numbers(take(queue))) == [1, 2, 3]
+
+
+def test_the_oldest_counts_until_it_is_finished(queue: SqliteQueue, clock: Clock) -> None:
+    queue.put([request(1)])
+    clock.now += 10
+    queue.put([request(2)])
+    oldest, newest = take(queue)
+    queue.ack([newest])
+    queue.retry(oldest, 50)
+    clock.now += 20
+    assert queue.status()[Lane.INTERACTIVE].oldest_seconds == 30
+    clock.now += 50
+    queue.ack(take(queue))
+    assert queue.status()[Lane.INTERACTIVE].oldest_seconds == 0

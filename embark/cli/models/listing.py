@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from rich.table import Column, Table
 
+from embark.cli.inputs import open_client
 from embark.cli.models.common import Deployment, add_options, deployment
 from embark.cli.output import console, show_json
-from embark.client import Client
 from embark.models import Model
 
 _COLUMNS = ("name", "modality", "dimension", "generation", "version", "state", "precision")
@@ -30,7 +30,7 @@ def add_actions(actions: Any) -> None:
 def show_list(options: argparse.Namespace) -> int:
     """Print all generations."""
     if options.url:
-        with Client(options.url) as client:
+        with open_client(options) as client:
             rows = [row for model in client.models() for row in _served_rows(model)]
     else:
         with deployment(options) as opened:

@@ -86,14 +86,22 @@ class CassandraLedger:
             rows = [
                 (model, kind.value, bucket) for bucket in range(first, first + _BUCKETS_AT_ONCE)
             ]
-            for result in self._run(SELECT_LEDGER_IDS, rows):
-                try:
-                    page = [name for (name,) in result]  # further pages are read here
-                except DRIVER_ERRORS as error:
-                    why = describe(error, self._connection.settings)
-                    raise ArchiveUnavailable(f"{_TROUBLE}: {why}") from error
+            for page in self._ids(rows):
                 if page:
                     yield page
+
+    def ids_ending(self, model: str, kind: Kind, ending: bytes) -> list[bytes]:
+        """See `Ledger.ids_ending`. They are in one bucket, perhaps with others."""
+        (page,) = self._ids([(model, kind.value, _bucket(ending))])
+        return [name for name in page if name.endswith(ending)]
+
+    def _ids(self, rows: Sequence[tuple[object, ...]]) -> Iterator[list[bytes]]:
+        for result in self._run(SELECT_LEDGER_IDS, rows):
+            try:
+                yield [name for (name,) in result]  # further pages are read here
+            except DRIVER_ERRORS as error:
+                why = describe(error, self._connection.settings)
+                raise ArchiveUnavailable(f"{_TROUBLE}: {why}") from error
 
     def _run(self, text: str, rows: Sequence[tuple[object, ...]]) -> list[Any]:
         return self._connection.run_many(text, rows, at_once=_AT_ONCE, trouble=_TROUBLE)
