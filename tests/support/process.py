@@ -53,6 +53,8 @@ class GatewayProcess:
                 "retina.model_repository": str(folder / "models"),
                 "gateway.port": self.port,
                 "log.format": "json",
+                # No shedding, but for tests of it: this machine may have much else to do.
+                "gateway.objective_ms": 60_000,
                 **overrides,
             },
         )

@@ -76,6 +76,8 @@ class Stack:
     ) -> None:
         self.data = data
         self._environment = {
+            # No shedding, which other tests are about: this machine may have much else to do.
+            "EMBARK_GATEWAY__OBJECTIVE_MS": "60000",
             **(environment or {}),
             "EMBARK_DATA": str(data),
             "EMBARK_RETINA__MODEL_REPOSITORY": str(repository),
