@@ -122,6 +122,22 @@ class Catalogue(Mapping[str, Model]):
         """Return one generation, live or not, None if it is not served."""
         return self._served.get((name, generation))
 
+    def generation(self, name: str, generation: str) -> Model:
+        """Return one generation, live or not.
+
+        Raises:
+            NotFound: no model has this name, or this generation of it is not served; the message
+                lists those that are.
+        """
+        model = self.served(name, generation)
+        if model is None:
+            served = ", ".join(one.generation for one in self.generations(name))
+            raise NotFound(
+                f"{name} has no generation {generation!r:.40}; served are: {served}",
+                code="unknown_generation",
+            )
+        return model
+
     def generations(self, name: str) -> list[Model]:
         """Return every served generation of a model, in the order of their versions.
 

@@ -12,11 +12,13 @@ import orjson
 from flask import current_app, request
 
 from embark.errors import BadRequest, PayloadTooLarge
+from embark.settings import GatewaySettings
 
 # Parsed JSON takes up to thirty times the memory of its text, so large ones take turns.
 _LARGE_BODY_BYTES = 2**20
 _large_bodies = threading.Lock()
 
+_DEFAULT_WAIT_MS = 1000
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
@@ -111,6 +113,16 @@ def flag(body: Mapping[str, Any], field: str, default: bool = False) -> bool:
     if not isinstance(value, bool):
         raise BadRequest(f"{field} must be true or false", code=f"invalid_{field}")
     return value
+
+
+def wait_limit_ms(body: Mapping[str, Any], settings: GatewaySettings) -> int:
+    """Return how long a request that waits for missing vectors does so: a second unless it says.
+
+    Raises:
+        BadRequest: it says no number, or more than the settings allow.
+    """
+    most_ms = settings.max_wait_ms
+    return whole_number(body, "wait_ms", most_ms, min(_DEFAULT_WAIT_MS, most_ms))
 
 
 def refuse_unknown(fields: Mapping[str, Any], known: frozenset[str], where: str) -> None:

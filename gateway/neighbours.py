@@ -139,13 +139,7 @@ class NearItems:
             )
         if generation is None or generation == item.model.generation:
             return item
-        model = catalogue.served(name, generation)
-        if model is None:
-            served = ", ".join(one.generation for one in catalogue.generations(name))
-            raise NotFound(
-                f"{name} has no generation {generation!r}; served are: {served}",
-                code="unknown_generation",
-            )
+        model = catalogue.generation(name, generation)
         return replace(item, model=model, key=Key(name, generation, item.key.digest))
 
     def _of_model(self, results: Sequence[Result], asked: Question) -> list[list[Neighbour]]:

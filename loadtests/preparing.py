@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from embark.cli.inputs import client_of
 from embark.client import Client, Sendable
 from embark.config import load
 from embark.errors import ConfigurationError
@@ -35,7 +36,7 @@ def prepare(scenario: Scenario, host: str) -> list[dict[str, Any]]:
     """
     if not scenario.models:
         return []
-    with Client(host, retries=1, api_key=api_key() or None) as client:
+    with client_of(load().settings, host, retries=1) as client:
         described = client.models()
         served = served_models(described, scenario.models)
         if scenario.catalogue.warm:

@@ -145,7 +145,7 @@ def join_rows(parts: Sequence[Rows]) -> Rows:
         return parts[0]
     dimension = max((part.vectors.shape[1] for part in parts), default=0)
     dtype = max((part.vectors.dtype for part in parts), default=np.dtype("<f2"))
-    vectors = np.zeros((sum(map(len, (part.statuses for part in parts))), dimension), dtype)
+    vectors = np.zeros((sum(len(part.statuses) for part in parts), dimension), dtype)
     start = 0
     for part in parts:
         end = start + len(part.statuses)

@@ -6,7 +6,6 @@ lets nobody in. A process that starts with such a file has no keys until it is r
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -15,15 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from embark.api_keys import ApiKey, read_keys, secret_id
-from embark.errors import ConfigurationError
-from embark.log import Seldom, logger
-from embark.metrics import KEYS_UNREADABLE
+from embark.log import logger
+from gateway.rereading import Rereading
 
 _LOOK_SECONDS = 1.0
-
-_Mark = tuple[int, ...]
-# Equal to no file's: it is read again at the next look.
-_UNREAD: Final[_Mark] = ()
 
 _log = logger(__name__)
 
@@ -39,12 +33,11 @@ class Keyring:
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path: Final = path
         self._clock: Final = clock
-        self._mark: _Mark | None = _UNREAD
         self._keys: dict[str, ApiKey] = {}
-        self._looked = float("-inf")
+        self._looked = clock()
         self._reading = threading.Lock()
-        self._seldom = Seldom()
-        self._follow()
+        self._file: Final = Rereading("keys", (path,), self._read)
+        self._file.read()
 
     def find(self, secret: str) -> ApiKey | None:
         """Return the valid key that a secret is of, None if there is none."""
@@ -62,28 +55,10 @@ class Keyring:
             return
         try:
             self._looked = self._clock()
-            mark = _mark(self._path)
-            if mark != self._mark:
-                self._keys = _by_id(read_keys(self._path))
-                self._mark = mark
-                _log.info("keys_read", keys=len(self._keys))
-        except ConfigurationError as error:
-            self._mark = _UNREAD
-            KEYS_UNREADABLE.inc()
-            if self._seldom.due():
-                _log.error("keys_not_read", reason=error.message)
+            self._file.follow()
         finally:
             self._reading.release()
 
-
-def _mark(path: Path) -> _Mark | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    # With the time of change of owner and mode, which decide whether it can be read.
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
-
-
-def _by_id(keys: tuple[ApiKey, ...]) -> dict[str, ApiKey]:
-    return {key.id: key for key in keys}
+    def _read(self) -> None:
+        self._keys = {key.id: key for key in read_keys(self._path)}
+        _log.info("keys_read", keys=len(self._keys))

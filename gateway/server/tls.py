@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from embark.errors import ConfigurationError
-from embark.log import Seldom, logger
-from embark.metrics import KEYS_UNREADABLE
+from embark.log import logger
+from gateway.rereading import Rereading
 
 _log = logger(__name__)
 
@@ -29,25 +29,17 @@ class Certificate:
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._files: Final = (certificate, key)
-        self._mark = self._look()
+        self._reading: Final = Rereading("certificate", self._files, self._read)
         self.context: Final = self._load()
-        self._seldom = Seldom()
 
     def follow(self) -> None:
         """Take the files up again if they have changed; if they are no good, what was stays."""
-        mark = self._look()
-        if mark == self._mark:
-            return
-        try:
-            self._load()  # apart first: what is half-written must not get in
-            self.context.load_cert_chain(*self._files)
-        except (ConfigurationError, OSError) as error:
-            KEYS_UNREADABLE.inc()
-            if self._seldom.due():
-                _log.error("certificate_not_read", reason=str(error))
-        else:
-            self._mark = mark
-            _log.info("certificate_read")
+        self._reading.follow()
+
+    def _read(self) -> None:
+        self._load()  # apart first: what is half-written must not get in
+        self.context.load_cert_chain(*self._files)
+        _log.info("certificate_read")
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -63,14 +55,3 @@ class Certificate:
                 f"{certificate} and {key} are no certificate with its key: {error}"
             ) from None
         return context
-
-    def _look(self) -> tuple[tuple[int, ...] | None, ...]:
-        return tuple(map(_mark, self._files))
-
-
-def _mark(path: Path) -> tuple[int, ...] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_ino

@@ -13,19 +13,18 @@ import numpy as np
 from flask import Response, request
 
 from embark.binary import HEADER, KEYS_TYPE, NUMPY_TYPE, VECTORS_TYPE, Status
-from embark.errors import BadRequest, NotFound
+from embark.errors import BadRequest
 from embark.keys import DIGEST_BYTES, Key
 from embark.models import Catalogue, Model
 from embark.settings import GatewaySettings
 from gateway.access.hooks import patience_ms, permitted, remaining_s
 from gateway.batches import Asked, Batch, Batches
-from gateway.body import choice, read_bytes, refuse_unknown, whole_number
+from gateway.body import choice, read_bytes, refuse_unknown, wait_limit_ms
 from gateway.items import Item, ItemParser, Parsed, find_model
 from gateway.l1 import Digests, packed
 from gateway.lookup import ON_MISS
 
 _PARAMETERS = frozenset(("model", "generation", "on_miss", "wait_ms", "dtype"))
-_DEFAULT_WAIT_MS = 1000
 _TOLD = [status.name.lower() for status in Status]
 STORED = {"float16": "fp16", "float32": "fp32"}
 
@@ -50,8 +49,7 @@ def look_up_keys(parser: ItemParser, batches: Batches, settings: GatewaySettings
     if not _PARAMETERS.issuperset(asked):
         refuse_unknown(asked, _PARAMETERS, "the query")
     on_miss = choice(asked, "on_miss", ON_MISS)
-    most_ms = settings.max_wait_ms
-    wait_ms = whole_number(_numbers(asked), "wait_ms", most_ms, min(_DEFAULT_WAIT_MS, most_ms))
+    wait_ms = wait_limit_ms(_numbers(asked), settings)
     body = read_bytes()
     if len(body) % DIGEST_BYTES:
         raise BadRequest(
@@ -100,15 +98,7 @@ def _generation(catalogue: Catalogue, asked: Mapping[str, str]) -> Model:
     if "model" not in asked:
         raise BadRequest("the query names no model", code="model_missing")
     live = find_model(catalogue, asked["model"])
-    generation = asked.get("generation", live.generation)
-    model = catalogue.served(live.name, generation)
-    if model is None:
-        served = ", ".join(one.generation for one in catalogue.generations(live.name))
-        raise NotFound(
-            f"{live.name} has no generation {generation!r:.40}; served are: {served}",
-            code="unknown_generation",
-        )
-    return model
+    return catalogue.generation(live.name, asked.get("generation", live.generation))
 
 
 def _item_of(model: Model, digests: Digests) -> Callable[[int], Item]:

@@ -16,7 +16,7 @@ from embark.models import Vector
 from embark.settings import GatewaySettings
 from gateway.access.hooks import patience_ms, permitted, remaining_s
 from gateway.batches import Batches
-from gateway.body import choice, flag, read_body, whole_number
+from gateway.body import choice, flag, read_body, wait_limit_ms
 from gateway.errors import describe
 from gateway.items import Item, ItemParser, Parsed
 from gateway.lookup import ON_MISS, Lookups, Result
@@ -25,7 +25,6 @@ from gateway.views import binary
 
 _FIELDS = frozenset(("model", "items", "on_miss", "wait_ms", "encoding", "partial"))
 _ENCODINGS = ("float", "base64")
-_DEFAULT_WAIT_MS = 1000
 
 
 def routes(
@@ -41,8 +40,7 @@ def routes(
         body = read_body(_FIELDS)
         on_miss = choice(body, "on_miss", ON_MISS)
         encoding = choice(body, "encoding", _ENCODINGS)
-        most_ms = settings.max_wait_ms
-        wait_ms = whole_number(body, "wait_ms", most_ms, min(_DEFAULT_WAIT_MS, most_ms))
+        wait_ms = wait_limit_ms(body, settings)
         parsed = parser.parse(body)
         items = served_items(parsed, body)
         # It may take a thousand times what was sent, and there may be a long wait.

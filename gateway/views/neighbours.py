@@ -12,7 +12,7 @@ from embark.codec import Failure
 from embark.errors import BadRequest, PayloadTooLarge
 from embark.settings import GatewaySettings
 from gateway.access.hooks import patience_ms, permitted
-from gateway.body import choice, flag, read_body, refuse_unknown, whole_number
+from gateway.body import choice, flag, read_body, refuse_unknown, wait_limit_ms
 from gateway.items import ItemParser
 from gateway.lookup import ON_MISS, Result
 from gateway.neighbours import NearItems, Neighbour, Question, content_of
@@ -25,7 +25,6 @@ _FIELDS = frozenset(
 _CONTENTS: Final = ("text", "key", "image_url")
 _PARAMETERS = frozenset((*_FIELDS - {"items", "partial"}, *_CONTENTS))
 _DEFAULT_K = 10
-_DEFAULT_WAIT_MS = 1000
 
 
 def routes(parser: ItemParser, near: NearItems, settings: GatewaySettings) -> Blueprint:
@@ -90,7 +89,6 @@ def _question(body: Mapping[str, Any], settings: GatewaySettings) -> Question:
     if not isinstance(minimum, int | float) or isinstance(minimum, bool) or not -1 <= minimum <= 1:
         raise BadRequest("minimum must be a number from -1 to 1", code="invalid_minimum")
     exact = flag(body, "exact")
-    most_ms = settings.max_wait_ms
     generation = body.get("generation")
     if generation is not None and not isinstance(generation, str):
         raise BadRequest("generation must be a string", code="invalid_generation")
@@ -101,7 +99,7 @@ def _question(body: Mapping[str, Any], settings: GatewaySettings) -> Question:
         exact=exact,
         generation=generation,
         on_miss=permitted(choice(body, "on_miss", ON_MISS)),
-        wait_ms=patience_ms(whole_number(body, "wait_ms", most_ms, min(_DEFAULT_WAIT_MS, most_ms))),
+        wait_ms=patience_ms(wait_limit_ms(body, settings)),
     )
 
 

@@ -14,7 +14,7 @@ from flask import Blueprint, Response, request
 
 from embark.backends import Backends
 from embark.coverage import coverage
-from embark.errors import BadRequest, NotFound, Unavailable
+from embark.errors import BadRequest, Unavailable
 from embark.models import Catalogue, Model
 from gateway.body import refuse_unknown
 from gateway.items import ItemParser
@@ -73,12 +73,4 @@ def _generations(catalogue: Catalogue) -> tuple[Model, Model]:
     if name is None:
         raise BadRequest("the query names no model", code="model_missing")
     live = catalogue[name]
-    generation = request.args.get("generation", live.generation)
-    model = catalogue.served(name, generation)
-    if model is None:
-        known = ", ".join(one.generation for one in catalogue.generations(name))
-        raise NotFound(
-            f"{name} has no generation {generation!r}; served are: {known}",
-            code="unknown_generation",
-        )
-    return live, model
+    return live, catalogue.generation(name, request.args.get("generation", live.generation))
