@@ -24,16 +24,17 @@ from flask import Flask, Response
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.drawn import GENERATION, drawn_facts
 from embark.api_keys import Scope
 from embark.archive import now_ms
 from embark.backends import open_backends
 from embark.binary import KEYS_TYPE, VECTORS_TYPE
 from embark.codec import encode_embedding
 from embark.config import load
-from embark.inputs import Modality, text_input
+from embark.inputs import text_input
 from embark.keys import DIGEST_BYTES, Key, digest
 from embark.metrics import LOOKUP_BATCH, LOOKUP_HITS, LOOKUP_ITEMS, LOOKUP_REQUESTS
-from embark.models import FACTS_FILE, ModelFacts
+from embark.models import FACTS_FILE
 from embark.settings import UsageSettings
 from embark.usage import Usage
 from gateway.access.gate import Grant
@@ -42,7 +43,6 @@ from gateway.app import Gateway
 from gateway.l1 import L1, packed
 
 DIMENSION = 384
-GENERATION = "0123456789abcdef"
 CALLS = 20
 
 console = Console(highlight=False)
@@ -76,17 +76,7 @@ def _digests(count: int) -> list[bytes]:
 
 
 def _gateway(folder: Path, count: int) -> Gateway:
-    facts = ModelFacts(
-        name="words",
-        modality=Modality.TEXT,
-        dimension=DIMENSION,
-        dtype="float16",
-        generation=GENERATION,
-        version=1,
-        max_batch_size=1,
-        weights="none",
-        recipe="none",
-    )
+    facts = drawn_facts("words", DIMENSION)
     version = folder / "models" / "words" / "1"
     version.mkdir(parents=True)
     (version / FACTS_FILE).write_text(facts.model_dump_json(), "utf-8")

@@ -22,8 +22,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from embark.inputs import Modality
-from embark.models import Model, ModelFacts
+from benchmarks.drawn import drawn_facts
+from embark.models import Model
 from gateway.l1 import L1
 from gateway.l1.arena import row_bytes
 
@@ -56,18 +56,7 @@ def main() -> None:
 
 
 def _model() -> Model:
-    facts = ModelFacts(
-        name="words",
-        modality=Modality.TEXT,
-        dimension=DIMENSION,
-        dtype="float16",
-        generation="0123456789abcdef",
-        version=1,
-        max_batch_size=1,
-        weights="none",
-        recipe="none",
-    )
-    return Model(facts, np.zeros(DIMENSION, np.float16))
+    return Model(drawn_facts("words", DIMENSION), np.zeros(DIMENSION, np.float16))
 
 
 def _stream(with_scan: bool, batches: int) -> Iterator[Numbers]:

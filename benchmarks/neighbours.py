@@ -30,18 +30,18 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.drawn import GENERATION, drawn_facts
 from embark.archive import Archive, now_ms
 from embark.codec import encode_embedding
 from embark.errors import ArchiveUnavailable
-from embark.inputs import Modality, text_input
+from embark.inputs import text_input
 from embark.keys import Key, digest
-from embark.models import FACTS_FILE, Model, ModelFacts
+from embark.models import FACTS_FILE, Model
 from embark.neighbours.base import Near, Neighbours
 from embark.neighbours.exact import exact_nearest
 from embark.store.base import Store
 
 DIMENSION = 384
-GENERATION = "0" * 16
 K = 10
 QUERIES = 200
 PAGE = 1000
@@ -94,17 +94,9 @@ def digest_of(number: int) -> bytes:
     return digest(text_input(f"item {number}"))
 
 
-def facts(name: str) -> ModelFacts:
-    """Return a model for vectors that no encoder gave."""
-    return ModelFacts(
-        name=name, modality=Modality.TEXT, dimension=DIMENSION, dtype="float16",
-        generation=GENERATION, version=1, max_batch_size=1, weights="none", recipe="none",
-    )  # fmt: skip
-
-
 def model(name: str = "drawn") -> Model:
     """Return the generation that is measured."""
-    return Model(facts(name), np.zeros(DIMENSION, np.float16))
+    return Model(drawn_facts(name, DIMENSION), np.zeros(DIMENSION, np.float16))
 
 
 def put(store: Store, measured: Model, first: int, vectors: Vectors) -> None:
@@ -234,7 +226,7 @@ def gateway(data: Path) -> Iterator[str]:
     """A gateway of one process on an archive that is there."""
     described = data / "models" / "drawn" / "1" / FACTS_FILE
     described.parent.mkdir(parents=True, exist_ok=True)
-    described.write_text(facts("drawn").model_dump_json(), "utf-8")
+    described.write_text(drawn_facts("drawn", DIMENSION).model_dump_json(), "utf-8")
     url, environment = "http://127.0.0.1:18099", {
         "EMBARK_DATA": str(data),
         "EMBARK_ARCHIVE__MAX_BYTES": str(2**36),

@@ -146,16 +146,8 @@ def _per_second(row: Row) -> str:
 def _lookups(results: Results) -> list[str]:
     lines: list[str] = []
     for modality in dict.fromkeys(row.case["modality"] for row in results.rows):
-        for clients in dict.fromkeys(row.case["clients"] for row in results.rows):
-            some = [
-                row
-                for row in results.rows
-                if (row.case["modality"], row.case["clients"]) == (modality, clients)
-            ]
-            alone = clients == 1
-            unit = "milliseconds of a request" if alone else "requests a second"
-            lines += ["", f"**{modality}, {clients} client{'s' * (not alone)}**, {unit}, by keys:"]
-            lines += ["", *_grid(some, "keys", _p50 if alone else _per_second)]
+        some = [row for row in results.rows if row.case["modality"] == modality]
+        lines += _by_clients(some, f"{modality}, ")
     return lines[1:]
 
 
@@ -164,14 +156,19 @@ def _known(results: Results) -> list[str]:
 
 
 def _cold(results: Results) -> list[str]:
+    return _by_clients(results.rows)[1:]
+
+
+def _by_clients(rows: Sequence[Row], what: str = "") -> list[str]:
+    """Return a grid for each number of clients, an empty line before each heading."""
     lines: list[str] = []
-    for clients in dict.fromkeys(row.case["clients"] for row in results.rows):
-        some = [row for row in results.rows if row.case["clients"] == clients]
+    for clients in dict.fromkeys(row.case["clients"] for row in rows):
+        some = [row for row in rows if row.case["clients"] == clients]
         alone = clients == 1
         unit = "milliseconds of a request" if alone else "requests a second"
-        lines += ["", f"**{clients} client{'s' * (not alone)}**, {unit}, by keys:"]
+        lines += ["", f"**{what}{clients} client{'s' * (not alone)}**, {unit}, by keys:"]
         lines += ["", *_grid(some, "keys", _p50 if alone else _per_second)]
-    return lines[1:]
+    return lines
 
 
 def _consumers(results: Results) -> list[str]:

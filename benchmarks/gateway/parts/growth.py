@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
+from benchmarks.drawn import drawn_facts
 from benchmarks.gateway.clients import Call, ClientFailed
 from benchmarks.gateway.options import Options
 from benchmarks.gateway.peers.base import http_call, post
@@ -25,9 +26,8 @@ from benchmarks.gateway.peers.embark import KEYS_HEADERS, NO_L1, keys_path, star
 from benchmarks.gateway.place import Place, Stopped
 from benchmarks.gateway.results import Figure, Results
 from benchmarks.gateway.subjects import Calls, fill_archive, note, take_turns
-from embark.inputs import Modality
 from embark.keys import DIGEST_BYTES
-from embark.models import FACTS_FILE, Model, ModelFacts, load_catalogue
+from embark.models import FACTS_FILE, Model, load_catalogue
 
 NAME = "growth"
 DISK, MEMORY, OWN = "disk, bytes a vector", "L1, bytes a vector", "vector, bytes"
@@ -114,17 +114,7 @@ def _measure_size(
 
 
 def _write(folder: Path, size: int, dimension: int) -> _Archive:
-    facts = ModelFacts(
-        name=_MODEL,
-        modality=Modality.TEXT,
-        dimension=dimension,
-        dtype="float16",
-        generation="0123456789abcdef",
-        version=1,
-        max_batch_size=1,
-        weights="none",
-        recipe="none",
-    )
+    facts = drawn_facts(_MODEL, dimension)
     repository = folder / "models"
     (repository / _MODEL / "1").mkdir(parents=True)
     (repository / _MODEL / "1" / FACTS_FILE).write_text(facts.model_dump_json(), "utf-8")

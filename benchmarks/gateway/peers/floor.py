@@ -6,13 +6,15 @@ The same processes and threads as the gateway's, on the gateway's own server or 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.gateway.peers.base import HttpSubject
 from benchmarks.gateway.place import Place, answers, free_port, gunicorn, own_server
 from benchmarks.gateway.workload import Batch
 from embark.settings import GatewaySettings
+
+_Server = Callable[[Path, str, int, GatewaySettings], list[str]]
 
 _APP = "benchmarks.gateway.programs.floor_app:app"
 
@@ -53,10 +55,7 @@ def start_floor(place: Place, settings: GatewaySettings) -> int:
     Raises:
         Stopped: it does not start.
     """
-    port = free_port()
-    argv = own_server(Path(sys.executable), _APP, port, settings)
-    place.serve("floor", argv, answers(f"http://127.0.0.1:{port}/ready"))
-    return port
+    return _start(place, "floor", own_server, settings)
 
 
 def start_gunicorn_floor(place: Place, settings: GatewaySettings) -> int:
@@ -65,7 +64,11 @@ def start_gunicorn_floor(place: Place, settings: GatewaySettings) -> int:
     Raises:
         Stopped: it does not start.
     """
+    return _start(place, "floor-gunicorn", gunicorn, settings)
+
+
+def _start(place: Place, name: str, server: _Server, settings: GatewaySettings) -> int:
     port = free_port()
-    argv = gunicorn(Path(sys.executable), _APP, port, settings)
-    place.serve("floor-gunicorn", argv, answers(f"http://127.0.0.1:{port}/ready"))
+    argv = server(Path(sys.executable), _APP, port, settings)
+    place.serve(name, argv, answers(f"http://127.0.0.1:{port}/ready"))
     return port
