@@ -9,9 +9,8 @@ from hypothesis import settings
 
 from embark.client import Client
 from embark.cluster.local import Addresses, LocalCluster
-from embark.config import to_environment
 from export.reference import Reference
-from tests.support.cluster import applied, configuration, running_cluster, unique
+from tests.support.cluster import environment_of, running_cluster
 from tests.support.stack import REPOSITORY, Stack, running
 
 # Timings are not asserted, Hypothesis's included.
@@ -32,14 +31,8 @@ def stack(
     """
     environment = {"EMBARK_CONSUMER__FETCH__ALLOW_NETWORKS": f"{ALLOWED_ORIGIN}/32"}
     if request.param == "cluster":
-        settings = configuration(
-            request.getfixturevalue("addresses"),
-            archive__cassandra__keyspace=unique("e"),
-            queue__kafka__prefix=unique("e"),
-            consumer__processes=2,
-            gateway__processes=3,
-        )
-        environment |= to_environment(applied(settings))
+        addresses = request.getfixturevalue("addresses")
+        environment |= environment_of(addresses, "e", consumer__processes=2, gateway__processes=3)
     with running(tmp_path_factory.mktemp("stack"), environment) as running_stack:
         yield running_stack
 

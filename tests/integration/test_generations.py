@@ -18,10 +18,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from embark.client import Client
-from embark.config import to_environment
 from export.reference import Reference
 from tests.conftest import ON_SERVERS
-from tests.support.cluster import applied, configuration, unique
+from tests.support.cluster import environment_of
 from tests.support.stack import Stack, drained, running, wait_for_hits, wait_until
 
 pytestmark = pytest.mark.stack
@@ -61,15 +60,13 @@ def platform(
     old = export(repository, "--weights", "seeded")
     environment = {"EMBARK_ARCHIVE__USAGE__WINDOW_SECONDS": "0.5", "EMBARK_GATEWAY__PROCESSES": "2"}
     if request.param == "cluster":
-        settings = configuration(
+        environment = environment_of(
             request.getfixturevalue("addresses"),
-            archive__cassandra__keyspace=unique("g"),
-            queue__kafka__prefix=unique("g"),
+            "g",
             archive__usage__window_seconds=0.5,
             consumer__processes=2,
             gateway__processes=3,
         )
-        environment = to_environment(applied(settings))
     with running(tmp_path_factory.mktemp("stack"), environment, repository) as stack:
         yield stack, repository, old
 

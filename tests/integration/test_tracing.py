@@ -9,8 +9,7 @@ import httpx
 import pytest
 
 from embark.client import Client
-from embark.config import to_environment
-from tests.support.cluster import applied, configuration, unique
+from tests.support.cluster import environment_of, unique
 from tests.support.collector import Collector, Span, collecting
 from tests.support.stack import Stack, running, wait_for_hits, wait_until
 
@@ -34,13 +33,8 @@ def followed(
             "EMBARK_TRACING__RATIO": "1",
         }
         if request.param == "cluster":
-            settings = configuration(
-                request.getfixturevalue("addresses"),
-                archive__cassandra__keyspace=unique("t"),
-                queue__kafka__prefix=unique("t"),
-                consumer__processes=2,
-            )
-            environment |= to_environment(applied(settings))
+            addresses = request.getfixturevalue("addresses")
+            environment |= environment_of(addresses, "t", consumer__processes=2)
         with running(tmp_path_factory.mktemp("traced"), environment) as stack:
             yield stack, collector
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from embark.cli.schema import apply_schema
 from embark.cluster.local import Addresses, LocalCluster
-from embark.config import Configuration, load
+from embark.config import Configuration, load, to_environment
 from tests.support.stack import free_port
 
 
@@ -41,6 +41,8 @@ def configuration(addresses: Addresses, *, copies: int = 1, **changes: Any) -> C
         "queue.kafka.bootstrap": [addresses.kafka],
         "queue.kafka.partitions": 4,
         "queue.kafka.session_seconds": 6,
+        # No shedding, which other tests are about: this machine may have much else to do.
+        "gateway.objective_ms": 60_000,
     }
     overrides |= {name.replace("__", "."): value for name, value in changes.items()}
     return load(environment={}, overrides=overrides)
@@ -51,3 +53,9 @@ def applied(config: Configuration) -> Configuration:
     for change in apply_schema(config.settings):
         print(change)
     return config
+
+
+def environment_of(addresses: Addresses, stem: str, **changes: Any) -> dict[str, str]:
+    """Settings as environment variables, for a platform that has a part of a cluster to itself."""
+    own = {"archive__cassandra__keyspace": unique(stem), "queue__kafka__prefix": unique(stem)}
+    return to_environment(applied(configuration(addresses, **own, **changes)))

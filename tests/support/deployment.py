@@ -62,9 +62,7 @@ class Deployment:
             "queue__kafka__prefix": unique("f"),
             "retina__model_repository": str(REPOSITORY),
             "log__format": "json",
-            # Shedding has tests of its own, and so have neighbours: their index in Cassandra would
-            # take most of two cores.
-            "gateway__objective_ms": 60_000,
+            # They have tests of their own; their index in Cassandra would take most of two cores.
             "archive__neighbours__models": (),
         }
         config = applied(configuration(addresses, copies=self._copies, **{**names, **changes}))

@@ -11,8 +11,8 @@ from benchmarks.gateway import aims, results, table
 from benchmarks.gateway.parts import PARTS, cold, lookups
 from benchmarks.gateway.results import Figure, Results
 from benchmarks.gateway.rounds import Slice, Spread, alternate, ratio, slice_of, spread
-from benchmarks.gateway.workload import Inputs, model_of
-from embark.inputs import Modality
+from benchmarks.gateway.workload import Inputs
+from tests.support.models import catalogue
 
 CASE: dict[str, str | int] = {"modality": "text", "keys": 100, "clients": 1}
 
@@ -138,8 +138,8 @@ def test_figures_are_shown_with_their_spread(found: Spread | None, text: str) ->
     assert table.shown(found) == text
 
 
-def test_new_inputs_are_never_repeated() -> None:
-    inputs = Inputs(model_of(Modality.TEXT), 50)
+def test_new_inputs_are_never_repeated(tmp_path: Path) -> None:
+    inputs = Inputs(catalogue(tmp_path)["words"], 50)
     rng = np.random.default_rng(0)
     batches = [inputs.mixed(20, 5, rng) for _ in range(30)]
     known = set(inputs.known)
@@ -148,9 +148,9 @@ def test_new_inputs_are_never_repeated() -> None:
     assert all(len(batch.payloads) == 20 for batch in batches)
 
 
-@pytest.mark.parametrize("modality", list(Modality))
-def test_inputs_are_the_same_in_every_run(modality: Modality) -> None:
-    model = model_of(modality)
+@pytest.mark.parametrize("name", ["words", "pictures"])
+def test_inputs_are_the_same_in_every_run(tmp_path: Path, name: str) -> None:
+    model = catalogue(tmp_path)[name]
     first, again = (Inputs(model, 5) for _ in range(2))
     assert first.known == again.known
     assert len(set(first.all.digests)) == 5

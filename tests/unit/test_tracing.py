@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from embark.settings import TracingSettings
 from gateway.app import Gateway
 from tests.support.collector import Collector, Span, collecting
 from tests.support.gateway import Service, service
+from tests.support.stack import wait_until
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNFOLLOWED = CALLER[:-1] + "0"
@@ -298,6 +300,7 @@ def test_refused_requests_are_followed_and_leave_nothing_behind(
 
 
 def test_a_collector_that_is_dead_or_hangs_keeps_nobody_waiting(queue: TracedQueue) -> None:
+    before = set(threading.enumerate())
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         settings = TracingSettings(endpoint=f"http://127.0.0.1:{port}/v1/traces", ratio=1)
@@ -310,3 +313,5 @@ def test_a_collector_that_is_dead_or_hangs_keeps_nobody_waiting(queue: TracedQue
         queue.ack([delivery])
         tracing.close()
     assert not tracing.enabled()
+    # What is left of the exporter draws random numbers, which others' tests would notice.
+    wait_until(lambda: set(threading.enumerate()) <= before, 60, "the exporter has ended")
