@@ -284,6 +284,11 @@ HTTP_CONNECTIONS = Gauge(
     "Open connections of gateways.",
     multiprocess_mode="livesum",
 )
+PROCESSES_APART = Gauge(
+    "embark_gateway_processes_apart",
+    "Processes of a gateway that each count for themselves, as they share no folder; else 0.",
+    multiprocess_mode="livemax",
+)
 HTTP_WAIT = Histogram(
     "embark_http_wait_seconds",
     "Time that an accepted request waited for a thread.",

@@ -15,7 +15,7 @@ from embark import config, log
 from embark.api_keys import read_keys
 from embark.errors import EmbArkError
 from embark.listening import require_safe
-from embark.metrics import SHARED_FOLDER, forget_process
+from embark.metrics import PROCESSES_APART, SHARED_FOLDER, forget_process
 from embark.models import load_catalogue
 from embark.settings import GatewaySettings, Settings
 from gateway.app import Gateway, open_gateway
@@ -106,6 +106,7 @@ def main() -> int:
         return 2
     if settings.gateway.processes > 1 and SHARED_FOLDER not in os.environ:
         _log.warning("metrics_of_one_process", hint=f"set {SHARED_FOLDER} to an empty folder")
+        PROCESSES_APART.set(settings.gateway.processes)
     _Server(settings).run()
     return 0
 

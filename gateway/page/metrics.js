@@ -1,7 +1,6 @@
 // Prometheus' text, read; figures over time out of cumulative counters. No page, no network.
 
-// Beside ours, what only a process that counts for itself alone writes.
-const LINE = /^(embark_\w+|process_start_time_seconds)(?:\{(.*)\})? (\S+)/;
+const LINE = /^(embark_\w+)(?:\{(.*)\})? (\S+)/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 const MOST = 240;
 
@@ -44,7 +43,7 @@ export function figures(metrics, at) {
     misses: sums(all("embark_misses_total"), "outcome"),
     late: { items: total("embark_archive_late_items_total") },
     corrupt: { records: total("embark_corrupt_records_total") },
-    alone: all("process_start_time_seconds")[0]?.[1] ?? null,
+    apart: total("embark_gateway_processes_apart"),
   };
 }
 
@@ -92,13 +91,11 @@ export function hitShare(grown) {
  */
 export class History {
   readings = [];
-  mixed = false; // whether they are of several processes, each of which counts for itself
   #every = 1;
   #count = 0;
 
   add(reading) {
     const { readings } = this;
-    this.mixed ||= readings.length > 0 && readings.at(-1).alone !== reading.alone;
     // The newest is always there; once it is not the newest, it stays only if it was its turn.
     if (readings.length > 1 && (this.#count - 1) % this.#every !== 0) readings.pop();
     readings.push(reading);

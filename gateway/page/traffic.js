@@ -36,7 +36,7 @@ export function traffic() {
     latency([history.series(later(0.5)), history.series(later(0.99))]);
     depth(LANES.map((lane) => history.series((_, after) => after.depth[lane] ?? null)));
     age(LANES.map((lane) => history.series((_, after) => after.oldest[lane] ?? null)));
-    if (history.mixed) say($("scope"), ALONE, "warn");
+    if (history.readings.at(-1).apart) say($("scope"), ALONE, "warn");
   };
 }
 
