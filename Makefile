@@ -51,8 +51,11 @@ slo: setup retina models
 bench: setup retina models
 	$(BIN)/python -m benchmarks.gateway
 
+# Each line has servers of its own, so that none of them waits for what others have started.
 test: setup retina models tensorrt
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 tests/unit tests/torch_only
+	$(BIN)/python -m pytest tests/contract tests/browser tests/integration
+	$(BIN)/python -m pytest tests/faults
 
 test-faults: setup retina models
 	FAULT_ROUNDS=3 BULK_REQUESTS=100000 $(BIN)/python -m pytest -m "" tests/faults

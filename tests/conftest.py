@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,9 @@ from tests.support.stack import REPOSITORY, Stack, running
 # Timings are not asserted, Hypothesis's included.
 settings.register_profile("embark", deadline=None)
 settings.load_profile("embark")
+
+# As at a terminal, for all that tests start: a shell has what runs in the background ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ON_SERVERS = pytest.mark.cluster
 ALLOWED_ORIGIN = "127.0.0.2"

@@ -116,9 +116,7 @@ def test_an_interrupted_tuning_leaves_nothing_behind(
 ) -> None:
     before = files(repository)
     options = arguments(repository, perf_analyzer, "p99=60s")
-    # As at a terminal: a shell has what it starts in the background ignore SIGINT.
-    program = "import argparse, signal, sys; from embark.cli import tune;"
-    program += " signal.signal(signal.SIGINT, signal.SIG_DFL);"
+    program = "import argparse, sys; from embark.cli import tune;"
     program += " tune.run(argparse.Namespace(arguments=sys.argv[1:]))"
     shared = Path("/dev/shm")
     with subprocess.Popen(
