@@ -7,22 +7,25 @@ promotion; changes nothing.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from embark.archive import Archive
+from embark.archive import LATE, Answer, Archive
 from embark.backends import Backends
 from embark.codec import Embedding, Failure
+from embark.errors import ArchiveUnavailable
 from embark.models import Model
 from embark.sources import Sources
 from embark.usage import read_usage
 
 _CHUNK = 500
 _TIMEOUT_SECONDS = 10.0
+_ASKED_AGAIN = 2
 _NEIGHBOURS = 10
+_ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Coverage:
     """What a generation has of what the live one has.
 
     Attributes:
-        inputs: inputs of which the live generation has a vector, and that the archive knows.
+        inputs: inputs of which the live generation has a vector: those that the archive knows or
+            counts uses of; if it does of none, every one there is.
         covered: those of which this generation has one too.
         failed: those that failed under this generation.
         uses: how often the inputs were asked, as far back as that is counted.
@@ -74,6 +78,8 @@ def coverage(
     live: Model,
     model: Model,
     report: Callable[[int], None] = lambda seen: None,
+    *,
+    lists_unknown: bool = True,
 ) -> Coverage:
     """Compare what `model` has with what `live` has.
 
@@ -82,14 +88,35 @@ def coverage(
         live: the generation that lookups are answered with.
         model: the generation that is to follow it.
         report: told how many inputs are looked at so far.
+        lists_unknown: if no input is known, list all that the live generation has, which takes
+            Cassandra as long as its whole table is; else there is nothing to cover.
 
     Raises:
-        ArchiveUnavailable: the archive could not be read.
+        ArchiveUnavailable: the archive could not be read, or is late again and again.
     """
-    archive, usage = Archive(backends.store), read_usage(backends.ledger, model.name)
+    usage = read_usage(backends.ledger, model.name)
+    known = _known(backends, model.name, usage)
+    found = _compare(backends, live, model, known, usage=usage, report=report)
+    if found.inputs or not lists_unknown:
+        return found
+    # Nothing is remembered, which must not pass for everything being covered.
+    pages = backends.store.digests(live.name, live.generation)
+    return _compare(backends, live, model, pages, usage=usage, report=report)
+
+
+def _compare(
+    backends: Backends,
+    live: Model,
+    model: Model,
+    chunks: Iterable[Sequence[bytes]],
+    *,
+    usage: Mapping[bytes, float],
+    report: Callable[[int], None],
+) -> Coverage:
+    archive = Archive(backends.store)
     inputs = covered = failed = seen = 0
     uses = covered_uses = 0.0
-    for chunk in _known(backends, model.name, usage):
+    for chunk in chunks:
         there = _records(archive, model, chunk)
         for digest, old, new in zip(chunk, _records(archive, live, chunk), there, strict=True):
             if not isinstance(old, Embedding):
@@ -109,7 +136,7 @@ def drift(backends: Backends, live: Model, model: Model, most: int) -> Drift:
     """Compare the vectors of up to `most` inputs, the most used ones.
 
     Raises:
-        ArchiveUnavailable: the archive could not be read.
+        ArchiveUnavailable: the archive could not be read, or is late again and again.
     """
     archive, usage = Archive(backends.store), read_usage(backends.ledger, model.name)
     by_use = sorted(usage, key=lambda digest: -usage[digest])
@@ -152,11 +179,12 @@ def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def _nearest(vectors: npt.NDArray[np.float32]) -> list[list[int]]:
     """Return for each row the positions of the nearest others."""
-    similar = vectors @ vectors.T
-    np.fill_diagonal(similar, -np.inf)
-    nearest: list[list[int]] = np.argpartition(-similar, _NEIGHBOURS, axis=1)[
-        :, :_NEIGHBOURS
-    ].tolist()
+    nearest: list[list[int]] = []
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        similar = vectors[start : start + _ROWS_AT_ONCE] @ vectors.T
+        rows = np.arange(len(similar))
+        similar[rows, start + rows] = -np.inf
+        nearest += np.argpartition(-similar, _NEIGHBOURS, axis=1)[:, :_NEIGHBOURS].tolist()
     return nearest
 
 
@@ -176,5 +204,21 @@ def _chunks(digests: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield chunk
 
 
-def _records(archive: Archive, model: Model, digests: Sequence[bytes]) -> Sequence[object]:
-    return archive.get_many(model, digests, _TIMEOUT_SECONDS)
+def _records(archive: Archive, model: Model, digests: Sequence[bytes]) -> Sequence[Answer]:
+    """Return the records, in the order asked; what comes late is asked again.
+
+    Raises:
+        ArchiveUnavailable: it could not be read, or stays late.
+    """
+    records = dict(zip(digests, archive.get_many(model, digests, _TIMEOUT_SECONDS), strict=True))
+    for _ in range(_ASKED_AGAIN):
+        late = [digest for digest, record in records.items() if record is LATE]
+        if not late:
+            break
+        records |= zip(late, archive.get_many(model, late, _TIMEOUT_SECONDS), strict=True)
+    if LATE in records.values():
+        raise ArchiveUnavailable(
+            f"some of {len(digests)} records of {model.name} {model.generation} did not come, asked"
+            f" {1 + _ASKED_AGAIN} times for {_TIMEOUT_SECONDS:g} s each; run it again"
+        )
+    return [records[digest] for digest in digests]

@@ -50,6 +50,7 @@ class Progress:
         pending: queued and not computed yet.
         forgotten: inputs whose content is not remembered, so that they cannot be computed.
         paused: whether it waits for `embark models fill --resume`.
+        retired: whether it has ended because the generation was retired meanwhile.
         still_s: for how long nothing has been computed although something is pending, seconds.
     """
 
@@ -59,6 +60,7 @@ class Progress:
     pending: int = 0
     forgotten: int = 0
     paused: bool = False
+    retired: bool = False
     still_s: float = 0.0
 
 
@@ -99,13 +101,15 @@ class Filling:
     def run(self) -> Progress:
         """Fill until every known input has a record, those that come meanwhile included.
 
+        Ends early when stopped, and when the generation is retired: consumers drop its requests.
+
         Raises:
             ArchiveUnavailable, QueueUnavailable: it ended half-way; run it again.
         """
         for _ in range(_PASSES):
             queued = self._pass()
             self._drain(0)
-            if not queued or self._stop.is_set():
+            if not queued or self._ends():
                 break
         return self._progress
 
@@ -118,7 +122,7 @@ class Filling:
         queued = 0
         for chunk in _chunks(order):
             self._wait_while_paused()
-            if self._stop.is_set():
+            if self._ends():
                 break
             missing = self._settle(chunk)
             self._drain(_MOST_PENDING - len(missing))
@@ -156,6 +160,8 @@ class Filling:
         now = time.monotonic()
         if not self._pending:
             self._moved_at = now
+        for digest in digests:
+            self._pending.pop(digest, None)
         self._pending.update((request.key.digest, now) for request in requests)
         forgotten = self._progress.forgotten + len(digests) - len(requests)
         self._progress = replace(self._progress, forgotten=forgotten)
@@ -163,8 +169,9 @@ class Filling:
 
     def _drain(self, most: int) -> None:
         """Return when at most `most` are pending."""
-        while not self._stop.is_set():
+        while not self._ends():
             if time.monotonic() - self._looked_at >= _POLL_SECONDS:
+                self._look_for_retirement()
                 self._settle_pending()
                 self._ask_again()
             self._tell()
@@ -178,6 +185,13 @@ class Filling:
         lost = [digest for digest, at in self._pending.items() if at < before][:_CHUNK]
         if lost:
             self._queue_chunk(lost)
+
+    def _ends(self) -> bool:
+        return self._stop.is_set() or self._progress.retired
+
+    def _look_for_retirement(self) -> None:
+        retired = self._generations.state(self._model.name).retired
+        self._progress = replace(self._progress, retired=self._model.generation in retired)
 
     def _wait_while_paused(self) -> None:
         while self._model.generation in self._generations.state(self._model.name).paused:

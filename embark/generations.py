@@ -117,8 +117,13 @@ class Generations:
             BadRequest: there is none.
         """
         state = self.state(model)
-        if state.previous is None or state.live is None:
+        if state.live is None:
             raise BadRequest(f"{model} was never promoted, so there is nothing to roll back to")
+        if state.previous is None:
+            raise BadRequest(
+                f"the generation that was live before {model} {state.live} is retired, so there is"
+                " nothing to roll back to; `embark models promote` makes another one live"
+            )
         if state.previous in state.retired:
             raise BadRequest(
                 f"{model}'s previous generation {state.previous} is retired; export it again"

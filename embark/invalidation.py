@@ -7,20 +7,23 @@ moment later: `embark.forgotten`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from embark.archive import Archive
 from embark.backends import Backends
 from embark.forgotten import note_forgotten
 from embark.inputs import Input
-from embark.keys import Key
+from embark.keys import DIGEST_BYTES, Key
 from embark.models import Catalogue, Model
 from embark.queue.base import Lane, Request
 from embark.sources import Sources
 from embark.store.base import MISSING
 
 _TIMEOUT_SECONDS = 10.0
+_CHUNK = 500
+# The second finds what lookups had computed during the first, maybe of records that still stood.
+_SCANS = 2
 
 
 class Invalidation:
@@ -72,28 +75,37 @@ class Invalidation:
     def generation(
         self, model: Model, report: Callable[[int, int], None] = lambda forgotten, queued: None
     ) -> tuple[int, int]:
-        """Forget every record of a generation, and queue the inputs that are known, as bulk work.
+        """Forget every record of a generation, then queue the inputs that are known, as bulk work.
+
+        Queued last: the vector of an image by URL is taken from the record of the image's bytes, so
+        nothing is to be computed while such a record stands. Holds 16 bytes for each record.
 
         Args:
             model: the generation.
             report: told after each page how many are forgotten and queued so far.
 
         Raises:
-            ArchiveUnavailable, QueueUnavailable: it ended half-way; run it again.
+            ArchiveUnavailable, QueueUnavailable: it ended half-way; run it again. What is forgotten
+                and not queued is asked for by the next lookup, or by a filling.
         """
-        forgotten = queued = 0
-        for page in self._archive.store.digests(model.name, model.generation):
-            items = self._with_contents(model.name, dict.fromkeys(page))
-            self._forget(model, page)
+        forgotten = bytearray()
+        for _ in range(_SCANS):
+            for page in self._archive.store.digests(model.name, model.generation):
+                self._forget(model, page)
+                forgotten += b"".join(page)
+                report(len(forgotten) // DIGEST_BYTES, 0)
+        count, queued = len(forgotten) // DIGEST_BYTES, 0
+        for digests in _chunks(forgotten):
+            items = self._with_contents(model.name, dict.fromkeys(digests))
             self._queue.put(
                 [
                     Request(Key(model.name, model.generation, digest), item, Lane.BULK)
                     for digest, item in items.items()
                 ]
             )
-            forgotten, queued = forgotten + len(page), queued + len(items)
-            report(forgotten, queued)
-        return forgotten, queued
+            queued += len(items)
+            report(count, queued)
+        return count, queued
 
     def _forget(self, model: Model, digests: Sequence[bytes]) -> None:
         # Noted first: should this end here, gateways read again what is still right to be read.
@@ -116,3 +128,10 @@ class Invalidation:
         return {
             digest for digest, answer in zip(digests, answers, strict=True) if answer is not MISSING
         }
+
+
+def _chunks(packed: bytearray) -> Iterator[list[bytes]]:
+    """Yield the digests that are packed one after the other, some hundred at a time."""
+    for start in range(0, len(packed), _CHUNK * DIGEST_BYTES):
+        chunk = bytes(packed[start : start + _CHUNK * DIGEST_BYTES])
+        yield [chunk[at : at + DIGEST_BYTES] for at in range(0, len(chunk), DIGEST_BYTES)]

@@ -1,4 +1,9 @@
-"""Purging: removes every record of a generation that is no longer served, at a bounded pace."""
+"""Purging: removes every record of a generation that is no longer served, at a bounded pace.
+
+Beside traffic: lookups and consumers go on. What a consumer had in hand when the generation was
+retired may be written after the scan; another purge removes it. Not for Cassandra's table of the
+generation's neighbours, which stays, empty: docs/neighbours.md.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,11 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", action="append", type=Path, default=[], help="image file")
     parser.add_argument("--image-url", action="append", default=[], help="URL of an image")
     parser.add_argument("--key", action="append", default=[], help="printed key")
-    parser.add_argument("--file", help="text file with one text a line; - for standard input")
+    parser.add_argument(
+        "--file",
+        help="text file with a text a line, or, if --model embeds images, with an image's URL a"
+        " line; - for standard input",
+    )
     parser.add_argument("--model", help="model; may be left out where only one fits")
 
 
@@ -64,7 +68,7 @@ def chunks(
         list_models: returns the models, as `Client.models` does.
     """
     models = _Models(list_models, options.model)
-    found = ((models.of(one), one) for one in _inputs(options))
+    found = ((models.of(one), one) for one in _inputs(options, models))
     empty = True
     while chunk := list(itertools.islice(found, _CHUNK)):
         empty = False
@@ -81,10 +85,11 @@ def by_model(chunk: Iterable[tuple[str, Sendable]]) -> dict[str, list[int]]:
     return positions
 
 
-def _inputs(options: argparse.Namespace) -> Iterator[Sendable]:
+def _inputs(options: argparse.Namespace, models: _Models) -> Iterator[Sendable]:
     yield from options.texts
     if options.file:
-        yield from _lines(options.file)
+        lines = _lines(options.file)
+        yield from map(ImageUrl, lines) if models.names_images() else lines
     yield from options.image
     yield from map(ImageUrl, options.image_url)
     yield from map(parse_key, options.key)
@@ -107,19 +112,28 @@ class _Models:
         self._named = named
         self._of_modality: dict[str, list[str]] | None = None
 
+    def names_images(self) -> bool:
+        """Whether a model is named, and embeds images."""
+        images = self._by_modality().get(Modality.IMAGE.value, []) if self._named else []
+        return self._named in images
+
     def of(self, one: Sendable) -> str:
+        """Return the name of an input's model."""
         if isinstance(one, Key):
             return one.model
         if self._named is not None:
             return self._named
-        if self._of_modality is None:
-            self._of_modality = {}
-            for model in self._list_models():
-                self._of_modality.setdefault(model["modality"], []).append(model["name"])
         modality = Modality.TEXT if isinstance(one, str) else Modality.IMAGE
-        fitting = self._of_modality.get(modality.value, [])
+        fitting = self._by_modality().get(modality.value, [])
         if len(fitting) != 1:
             raise BadRequest(
                 f"choose a {modality.value} model with --model: {', '.join(fitting) or 'none'}"
             )
         return fitting[0]
+
+    def _by_modality(self) -> Mapping[str, Sequence[str]]:
+        if self._of_modality is None:
+            self._of_modality = {}
+            for model in self._list_models():
+                self._of_modality.setdefault(model["modality"], []).append(model["name"])
+        return self._of_modality

@@ -15,6 +15,7 @@ from embark.errors import BadRequest
 from embark.inputs import Input
 from embark.invalidation import Invalidation
 from embark.keys import Key, digest
+from embark.models import Model
 
 
 def add_parser(commands: Any) -> None:
@@ -28,7 +29,9 @@ def add_parser(commands: Any) -> None:
     )
     add_inputs(parser)
     parser.add_argument(
-        "--generation", metavar="GENERATION", help="the whole generation of --model"
+        "--generation",
+        metavar="GENERATION",
+        help="a whole generation of --model, named by its first characters or all",
     )
     add_options(parser, run)
 
@@ -53,6 +56,8 @@ def _whole_generation(
 ) -> tuple[int, int]:
     if options.model is None:
         raise BadRequest("--generation needs --model")
+    if any((options.texts, options.file, options.image, options.image_url, options.key)):
+        raise BadRequest("--generation is all of it; name inputs or a generation, not both")
     model = opened.find(options.model, options.generation)
     with progress_bar("records forgotten") as bar:
         task = bar.add_task("", total=None)
@@ -72,18 +77,23 @@ def _inputs(
     forgotten = queued = 0
     for chunk in chunks(options, lambda: models):
         for name, positions in by_model(chunk).items():
-            contents = _contents([chunk[position][1] for position in positions])
+            contents = _contents(catalogue[name], [chunk[position][1] for position in positions])
             queued += len(invalidation.inputs(catalogue, name, contents))
             forgotten += len(contents)
     return forgotten, queued
 
 
-def _contents(inputs: Sequence[Sendable]) -> Mapping[bytes, Input | None]:
+def _contents(model: Model, inputs: Sequence[Sendable]) -> Mapping[bytes, Input | None]:
     contents: dict[bytes, Input | None] = {}
     for one in inputs:
         if isinstance(one, Key):
             contents.setdefault(one.digest, None)
             continue
         item = input_of(one)
+        if item.kind.modality is not model.facts.modality:
+            raise BadRequest(
+                f"{model.name} embeds {model.facts.modality.value}, not {item.kind.value}",
+                code="wrong_modality",
+            )
         contents[digest(item)] = item
     return contents

@@ -99,14 +99,20 @@ def _ready() -> Part:
 
 
 def _invalidate() -> Part:
-    body = shape({"items": listed(ref("Item"), 1)}, {"model": ref("Model"), "partial": BOOLEAN})
-    done = shape({"invalidated": COUNT, "items": listed(ref("Forgotten"))})
+    model = {"model": ref("Model")}
+    named = {**model, "generation": ref("Generation")}
+    items = shape({"items": listed(ref("Item"), 1)}, {**model, "partial": BOOLEAN})
+    of_items = shape({"invalidated": COUNT, "items": listed(ref("Forgotten"))})
+    of_generation = shape({**named, "invalidated": COUNT, "queued": COUNT})
     return {
         "operationId": "invalidate",
-        "summary": "Forget vectors, and have them computed again",
-        "requestBody": json_body(body),
+        "summary": "Forget vectors of inputs or of a generation, and have them computed again",
+        "requestBody": json_body({"anyOf": [items, shape(named)]}),
         "responses": {
-            "202": answer(done, "Forgotten, and queued where the input is known."),
+            "202": answer(
+                {"anyOf": [of_items, of_generation]},
+                "Forgotten, and queued where the input is known.",
+            ),
             **failures("Error", 404, 413),
         },
     }

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from embark.backends import Backends
 from embark.codec import Embedding
 from embark.coverage import coverage, drift
+from embark.errors import ArchiveUnavailable
 from embark.filling import Filling, Progress
 from embark.inputs import image_input
 from embark.keys import digest
 from embark.purging import purge
 from embark.queue.base import Lane
 from embark.sources import Source, Sources
+from embark.store.base import LATE, Found, Store
 from tests.support.generations import NEW, OLD, TwoGenerations, two_generations
 from tests.support.stack import wait_until
 
@@ -151,6 +155,87 @@ def test_a_filling_whose_queue_stands_still_says_so(here: TwoGenerations) -> Non
     stop.set()
     runner.join()
     assert here.queue.status()[Lane.BULK].depth == 10
+
+
+def test_a_filling_ends_when_what_it_waits_for_is_not_known_any_more(
+    here: TwoGenerations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embark.filling._ASK_AGAIN_SECONDS", 0.0)
+    known(here, TEXTS[:3])
+    made, told = filling(here)
+    runner = threading.Thread(target=made.run)
+    runner.start()
+    wait_until(lambda: told and told[-1].pending == 3, 10, "it is queued")
+    forget_sources(here, TEXTS[:3])
+    runner.join(20)
+    assert not runner.is_alive()
+    assert max(progress.forgotten for progress in told) == 3
+    assert told[-1].pending == 0
+
+
+def test_a_filling_ends_when_its_generation_is_retired_meanwhile(here: TwoGenerations) -> None:
+    known(here, TEXTS[:3])
+    made, told = filling(here)
+    runner = threading.Thread(target=made.run)
+    runner.start()
+    wait_until(lambda: told and told[-1].pending == 3, 10, "it is queued")
+    assert not told[-1].retired
+    here.generations.retire("words", NEW)
+    runner.join(20)
+    assert not runner.is_alive()
+    assert made.run().retired
+
+
+def forget_sources(here: TwoGenerations, texts: list[str]) -> None:
+    """As after `archive.sources.days`."""
+    digests = [here.key(text).digest for text in texts]
+    Sources(here.backends.ledger).forget("words", digests)
+
+
+def test_of_inputs_that_nobody_knows_coverage_is_not_whole(here: TwoGenerations) -> None:
+    assert coverage(here.backends, here.old, here.new).share == 1, "there is nothing to cover"
+    known(here, TEXTS[:10])
+    here.ask(*TEXTS[:3], model=here.new)
+    here.consume()
+    forget_sources(here, TEXTS[:10])
+    found = coverage(here.backends, here.old, here.new)
+    assert (found.inputs, found.covered, found.share) == (10, 3, pytest.approx(0.3))
+    assert coverage(here.backends, here.old, here.new, lists_unknown=False).inputs == 0
+
+
+class LateStore:
+    """Is late with one of the records that are asked, a number of times."""
+
+    def __init__(self, store: Store, times: int) -> None:
+        self.digests = store.digests
+        self._store, self._times = store, times
+
+    def get_many(
+        self, model: str, generation: str, digests: Sequence[bytes], timeout_s: float
+    ) -> list[Found]:
+        found = self._store.get_many(model, generation, digests, timeout_s)
+        self._times -= 1
+        return [LATE, *found[1:]] if self._times >= 0 else found
+
+
+def late(here: TwoGenerations, times: int) -> Backends:
+    store: Any = LateStore(here.store, times)
+    return Backends(store, here.backends.ledger, here.queue)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_the_archive_is_late_with_is_asked_again(here: TwoGenerations, times: int) -> None:
+    known(here, TEXTS[:10])
+    here.ask(*TEXTS[:10], model=here.new)
+    here.consume()
+    assert coverage(late(here, times), here.old, here.new).covered == 10
+    assert drift(late(here, times), here.old, here.new, 10).inputs == 10
+
+
+def test_a_coverage_that_the_archive_stays_late_with_is_refused(here: TwoGenerations) -> None:
+    known(here, TEXTS[:10])
+    with pytest.raises(ArchiveUnavailable, match="did not come"):
+        coverage(late(here, 100), here.old, here.new)
 
 
 def test_coverage_is_weighed_by_traffic(here: TwoGenerations) -> None:

@@ -118,7 +118,7 @@ def test_there_is_nothing_to_roll_back_to_at_first_nor_when_it_is_retired(
         here.generations.rollback("words")
     here.generations.promote(here.new, OLD)
     here.generations.retire("words", OLD)
-    with pytest.raises(BadRequest):
+    with pytest.raises(BadRequest, match="was live before words"):
         here.generations.rollback("words")
 
 

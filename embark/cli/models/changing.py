@@ -13,9 +13,12 @@ from embark.cli.models.common import (
     Deployment,
     add_generation,
     add_options,
+    add_rate,
     deployment,
     percent,
     progress_bar,
+    sample_size,
+    share,
     stopped_by_signal,
 )
 from embark.cli.output import console, progress_console, show_json
@@ -41,44 +44,57 @@ def add_actions(actions: Any) -> None:
     add_generation(promoted)
     promoted.add_argument(
         "--min-coverage",
-        type=float,
+        type=share,
         default=_MIN_COVERAGE,
         metavar="SHARE",
         help=f"of the traffic, 0 to 1 (default: {_MIN_COVERAGE})",
     )
     promoted.add_argument("--force", action="store_true", help="whatever the coverage")
     promoted.add_argument(
-        "--sample", type=int, default=_SAMPLE, help=f"inputs to compare (default: {_SAMPLE})"
+        "--sample",
+        type=sample_size,
+        default=_SAMPLE,
+        metavar="N",
+        help=f"inputs to compare, at most (default: {_SAMPLE})",
     )
-    promoted.add_argument("--fallback-previous", action="store_true", help=argparse.SUPPRESS)
+    promoted.add_argument(
+        "--fallback-previous",
+        action="store_true",
+        help="refused, with the reason: a miss is never answered with the old generation's vector",
+    )
     add_options(promoted, promote)
     back = actions.add_parser("rollback", help="make the generation live that was before")
     back.add_argument("model", metavar="MODEL", help="public model name")
     add_options(back, rollback)
-    for name, run, text in (
-        ("retire", retire, "serve a generation no more"),
-        ("purge", remove, "remove a retired generation's vectors"),
-    ):
-        parser = actions.add_parser(name, help=text)
-        parser.add_argument("model", metavar="MODEL", help="public model name")
-        parser.add_argument("generation", metavar="GENERATION", help="16 hexadecimal characters")
-        if name == "purge":
-            parser.add_argument(
-                "--rate", type=float, default=0.0, metavar="N", help="vectors a second, at most"
-            )
-        add_options(parser, run)
+    retired = actions.add_parser("retire", help="serve a generation no more")
+    _add_named(retired, retire)
+    purged = actions.add_parser(
+        "purge",
+        help="remove a retired generation's vectors",
+        description="Remove the vectors of a generation that is served no more, beside traffic:"
+        " nothing has to stop, and --rate leaves the archive to lookups. Runs until all are gone,"
+        " so leave it in the background; Ctrl-C or SIGTERM ends it, and run again it goes on.",
+    )
+    add_rate(purged, "vectors")
+    _add_named(purged, remove)
     set_one = actions.add_parser("oov", help="set a generation's out-of-vocabulary vector")
     add_generation(set_one)
     set_one.add_argument("file", type=Path, metavar="FILE", help=".npy of shape (dimension,)")
     add_options(set_one, set_oov)
 
 
+def _add_named(parser: argparse.ArgumentParser, run: Any) -> None:
+    parser.add_argument("model", metavar="MODEL", help="public model name")
+    parser.add_argument("generation", metavar="GENERATION", help="16 hexadecimal characters")
+    add_options(parser, run)
+
+
 def promote(options: argparse.Namespace) -> int:
     """Make a generation live."""
     if options.fallback_previous:
         raise BadRequest(
-            "vectors of two generations must not be mixed, so a miss in the new one is answered as"
-            " out of vocabulary; fill it first, or use --force"
+            "--fallback-previous is refused: vectors of two generations must not be mixed, so a"
+            " miss in the new one is answered as out of vocabulary; fill it first, or use --force"
         )
     with deployment(options) as opened, progress_bar("inputs") as bar:
         live, model = (
@@ -166,7 +182,7 @@ def set_oov(options: argparse.Namespace) -> int:
 def _retired(opened: Deployment, name: str, generation: str) -> str:
     state = opened.state(name)
     found = [one for one in state.retired if one.startswith(generation)]
-    if len(found) != 1:
+    if len(found) != 1 or not generation:
         known = ", ".join(state.retired) or "none"
         raise BadRequest(
             f"{generation!r} names no retired generation of {name}; retired are: {known}."
@@ -200,12 +216,7 @@ def _tell_promotion(
         f"coverage: {percent(covered.share)} of the traffic, {covered.covered} of"
         f" {covered.inputs} inputs; {covered.failed} failed"
     )
-    cosine = "dimensions differ" if moved.cosine_mean is None else f"{moved.cosine_mean:.4f}"
-    lowest = "" if moved.cosine_low is None else f" (5th percentile {moved.cosine_low:.4f})"
-    console.print(
-        f"drift over {moved.inputs} inputs: cosine {cosine}{lowest}, nearest neighbours in common"
-        f" {percent(moved.neighbours)}"
-    )
+    console.print(_words(moved))
     if done:
         console.print(f"{model.name} {model.generation} is live; {live.generation} was")
     else:
@@ -213,6 +224,17 @@ def _tell_promotion(
             f"not promoted: the coverage is below {percent(options.min_coverage)};"
             " `embark models fill` raises it, --force ignores it"
         )
+
+
+def _words(moved: Drift) -> str:
+    if not moved.inputs:
+        return "drift: unknown, no input of the sample has a vector in both"
+    cosine = "dimensions differ" if moved.cosine_mean is None else f"{moved.cosine_mean:.4f}"
+    lowest = "" if moved.cosine_low is None else f" (5th percentile {moved.cosine_low:.4f})"
+    return (
+        f"drift over {moved.inputs} inputs: cosine {cosine}{lowest}, nearest neighbours in common"
+        f" {percent(moved.neighbours)}"
+    )
 
 
 def _report(options: argparse.Namespace, generation: str, text: str, **facts: object) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import threading
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ from embark.errors import BadRequest
 from embark.generations import Generations, State, assemble
 from embark.models import Catalogue, Exported, Model, load_exported
 from embark.settings import Settings
+
+_LARGEST = 10_000
+"""Most inputs of a sample: each is compared with each other one."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,9 @@ class Deployment:
         Raises:
             BadRequest: none does, or several do.
         """
+        # An empty variable of a script must not name the only one there is.
+        if not prefix:
+            raise BadRequest(f"no generation of {name} is named: it is empty")
         found = [one for one in self.of(name) if one.generation.startswith(prefix)]
         if len(found) != 1:
             known = ", ".join(one.generation for one in self.of(name))
@@ -129,6 +136,50 @@ def add_generation(parser: argparse.ArgumentParser) -> None:
         "--generation",
         help="generation, or its beginning (default: the newest one that is not live)",
     )
+
+
+def add_rate(parser: argparse.ArgumentParser, what: str) -> None:
+    """Declare how fast background work goes."""
+    parser.add_argument(
+        "--rate",
+        type=not_negative,
+        default=0.0,
+        metavar="N",
+        help=f"{what} a second, at most (default: 0, as fast as it goes)",
+    )
+
+
+def not_negative(text: str) -> float:
+    """Return a number that is 0 or more, for argparse."""
+    number = _number(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
+    return number
+
+
+def share(text: str) -> float:
+    """Return a number from 0 to 1, for argparse."""
+    number = _number(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share, a number from 0 to 1")
+    return number
+
+
+def sample_size(text: str) -> int:
+    """Return a whole number from 1 to 10,000, for argparse."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and 0 < int(text) <= _LARGEST):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_LARGEST}")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return number
 
 
 @contextmanager

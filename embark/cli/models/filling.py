@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import threading
 from dataclasses import asdict
 from typing import Any
 
 from embark.cli.models.common import (
+    Deployment,
     add_generation,
     add_options,
+    add_rate,
     deployment,
     percent,
     progress_bar,
@@ -17,10 +20,10 @@ from embark.cli.models.common import (
 from embark.cli.output import console, show_json
 from embark.coverage import coverage
 from embark.filling import Filling, Progress
-from embark.generations import Generations
 from embark.models import Model
 
 _STILL_SECONDS = 30.0
+_FOLLOWED = 2
 _STOPPED = 130
 
 
@@ -30,12 +33,11 @@ def add_actions(actions: Any) -> None:
         "fill",
         help="compute a generation for all known inputs, the most used first",
         description="Queue what a generation lacks as bulk work, until it lacks nothing. Ctrl-C"
-        " ends it; run again, it goes on where it was. Exits 1 if inputs remain without a vector.",
+        " ends it; run again, it goes on where it was. Exits 1 if inputs remain without a record:"
+        " those whose content is not remembered.",
     )
     add_generation(filled)
-    filled.add_argument(
-        "--rate", type=float, default=0.0, metavar="N", help="inputs a second, at most"
-    )
+    add_rate(filled, "inputs")
     waits = filled.add_mutually_exclusive_group()
     waits.add_argument("--pause", action="store_true", help="have a running fill wait, and end")
     waits.add_argument("--resume", action="store_true", help="have it go on, and end")
@@ -54,7 +56,7 @@ def fill(options: argparse.Namespace) -> int:
         if options.pause or options.resume:
             opened.generations.pause(model.name, model.generation, paused=options.pause)
             return _tell_paused(options, model)
-        _restore(opened.generations, model)
+        _restore(opened, model, stop)
         with progress_bar("inputs") as bar:
             task = bar.add_task("", total=None)
 
@@ -73,6 +75,8 @@ def fill(options: argparse.Namespace) -> int:
             f" record, {ended.failed} of them failed; {ended.forgotten} cannot be computed, as"
             " their content is not remembered"
         )
+        if ended.retired:
+            console.print(f"it has ended early: {model.generation} was retired meanwhile")
     if stop.is_set():
         return _STOPPED
     return 0 if ended.done == ended.known else 1
@@ -99,9 +103,11 @@ def show_coverage(options: argparse.Namespace) -> int:
     return 0
 
 
-def _restore(generations: Generations, model: Model) -> None:
-    if model.generation in generations.state(model.name).retired:
-        generations.restore(model.name, model.generation)
+def _restore(opened: Deployment, model: Model, stop: threading.Event) -> None:
+    if model.generation in opened.state(model.name).retired:
+        opened.generations.restore(model.name, model.generation)
+        # Until consumers follow, they drop its requests.
+        stop.wait(_FOLLOWED * opened.settings.retina.follow_seconds)
 
 
 def _tell_paused(options: argparse.Namespace, model: Model) -> int:

@@ -6,8 +6,6 @@ command `embark models coverage` has no limit.
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import asdict
 
 from flask import Blueprint, Response, request
@@ -19,15 +17,14 @@ from embark.models import Catalogue, Model
 from gateway.body import refuse_unknown
 from gateway.items import ItemParser
 from gateway.responses import json_response
-
-_MOST_SECONDS = 20.0
+from gateway.views.admin.long_work import MOST_SECONDS, LongWork
 
 
 def add(
     blueprint: Blueprint,
     parser: ItemParser,
     backends: Backends,
-    most_seconds: float = _MOST_SECONDS,
+    most_seconds: float = MOST_SECONDS,
 ) -> None:
     """Add the endpoint.
 
@@ -37,34 +34,23 @@ def add(
         backends: what is read.
         most_seconds: after how long it gives up; a slow archive's last answer may come on top.
     """
-    one_at_a_time = threading.Lock()
+    long_work = LongWork("coverage", most_seconds)
 
     @blueprint.get("/coverage")
     def generation_coverage() -> Response:
         live, model = _generations(parser.catalogue)
-        if not one_at_a_time.acquire(blocking=False):
-            raise Unavailable("another coverage is being computed; ask again", code="busy")
-        try:
-            limit = _Limit(most_seconds)
-            found = coverage(backends, live, model, limit.check)
-        finally:
-            one_at_a_time.release()
+        with long_work.begun(_too_slow) as check:
+            found = coverage(backends, live, model, check, lists_unknown=False)
         named = {"model": model.name, "generation": model.generation, "live": live.generation}
         return json_response({**named, **asdict(found), "share": found.share})
 
 
-class _Limit:
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._ends = time.monotonic() + seconds
-
-    def check(self, seen: int) -> None:
-        if time.monotonic() > self._ends:
-            raise Unavailable(
-                f"{seen} inputs were looked at in {self._seconds:g} s, and there are more;"
-                " `embark models coverage` has no limit",
-                code="coverage_too_slow",
-            )
+def _too_slow(seen: int, seconds: float) -> Unavailable:
+    return Unavailable(
+        f"{seen} inputs were looked at in {seconds:g} s, and there are more;"
+        " `embark models coverage` has no limit",
+        code="coverage_too_slow",
+    )
 
 
 def _generations(catalogue: Catalogue) -> tuple[Model, Model]:
