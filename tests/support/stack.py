@@ -87,7 +87,7 @@ class Stack:
         command = [sys.executable, "-m", "embark", "up", "--json", "--data", str(data)]
         command += ["--port", self.url.rpartition(":")[2], "--model-repository", str(repository)]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, **self._environment}
         )
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read)
