@@ -130,7 +130,7 @@ def refuse_unknown(fields: Mapping[str, Any], known: frozenset[str], where: str)
     unknown = sorted(fields.keys() - known)
     if unknown:
         raise BadRequest(
-            f"{where} has an unknown field, {_quoted(unknown[0])}; known are:"
+            f"{where} has an unknown field, {quoted(unknown[0])}; known are:"
             f" {', '.join(sorted(known))}",
             code="unknown_field",
         )
@@ -139,7 +139,7 @@ def refuse_unknown(fields: Mapping[str, Any], known: frozenset[str], where: str)
 def _decompress(body: bytes, encoding: str, most: int) -> bytes:
     if encoding not in _WINDOW_BITS:
         raise BadRequest(
-            f"Content-Encoding must be gzip or deflate, not {_quoted(encoding)}",
+            f"Content-Encoding must be gzip or deflate, not {quoted(encoding)}",
             code="invalid_encoding",
         )
     decoder = zlib.decompressobj(_WINDOW_BITS[encoding])
@@ -171,5 +171,6 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return a client's text as an error may repeat it: short, and ASCII whatever it is."""
     return ascii(text if len(text) <= 40 else f"{text[:40]}…")

@@ -40,7 +40,9 @@ def describe(error: EmbArkError) -> dict[str, Any]:
 def problem_of(error: EmbArkError) -> Problem:
     """Return an error as a problem."""
     index = error.index if isinstance(error, BadRequest) else None
-    return Problem(error.http_status, error.code, error.message, index)
+    # What it repeats of a request need not be Unicode, as an answer must.
+    message = error.message.encode("utf-8", "backslashreplace").decode("utf-8")
+    return Problem(error.http_status, error.code, message, index)
 
 
 def headers_of(error: EmbArkError) -> dict[str, str]:

@@ -6,9 +6,10 @@ asks for it (`on_miss: wait`), within a bound on how many may.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -25,20 +26,18 @@ from embark.log import Seldom, logger
 from embark.metrics import (
     ARCHIVE_ERRORS,
     ARCHIVE_READ,
-    LATE_ITEMS,
     LOOKUP_BATCH,
-    LOOKUP_HITS,
-    LOOKUP_ITEMS,
 )
 from embark.models import Model
 from embark.queue.base import Lane, Request
 from embark.settings import GatewaySettings
 from embark.usage import Usage
+from gateway.counts import count_results
 from gateway.items import Item
 from gateway.l1 import L1, packed
 from gateway.l1.keeping import keep
 from gateway.misses import Misses
-from gateway.turns import aside
+from gateway.turns import aside, waits_on_purpose
 
 ON_MISS = ("oov", "wait", "skip")
 
@@ -119,7 +118,7 @@ class Lookups:
             on_miss: one of `ON_MISS`.
             wait_ms: for `wait`, the longest wait for missing vectors.
             lane: where what is missing is queued.
-            within_s: how long the first read of the archive may take, None for as long as ever.
+            within_s: how long the archive may be waited for, None for as long as ever.
         """
         LOOKUP_BATCH.observe(len(items))
         self._usage.count({item.key for item in items})
@@ -134,19 +133,20 @@ class Lookups:
         within_s: float | None = None,
     ) -> list[Result]:
         """As `run`, for a part of a request that is counted already."""
+        ends = math.inf if within_s is None else time.monotonic() + within_s
         wanted = _distinct(items)
         answers = self._held(wanted.values())
         in_l1 = frozenset(answers)
         if len(in_l1) < len(wanted):
             rest = [item for key, item in wanted.items() if key not in in_l1]
-            answers |= self._read(rest, within_s)
+            answers |= self._read(rest, ends)
             # What memory would have read again is better than nothing.
             late = [item for item in rest if answers[item.key] is LATE]
             answers |= (kept := self._held(late, of_any_age=True))
             in_l1 = in_l1.union(kept)
         queued: set[Key] = set()
         if on_miss == "wait":
-            queued = self._queue_and_wait(wanted, answers, lane, wait_ms / 1000)
+            queued = self._queue_and_wait(wanted, answers, lane, wait_ms / 1000, ends)
         elif on_miss == "oov":
             queued = self._queue(wanted, answers, lane)
         aged = self._aged(wanted, answers) if self._refresh_ms and on_miss != "skip" else {}
@@ -156,7 +156,7 @@ class Lookups:
         if aged:
             self._misses.ask(list(aged.values()), 0)
         results = [_result(item, answers[item.key], item.key in queued) for item in items]
-        _count(results, answers, in_l1)
+        count_results(results, answers, in_l1)
         return results
 
     def _held(self, items: Iterable[Item], *, of_any_age: bool = False) -> dict[Key, Answer]:
@@ -170,10 +170,9 @@ class Lookups:
                 answers[group[position].key] = Embedding(held.vectors[position], written_ms)
         return answers
 
-    def _read(self, items: Iterable[Item], within_s: float | None = None) -> dict[Key, Answer]:
+    def _read(self, items: Iterable[Item], ends: float) -> dict[Key, Answer]:
         """Return what the archive has, and keep it in memory."""
-        limit_s = self._timeout_s if within_s is None else min(within_s, self._timeout_s)
-        deadline = time.monotonic() + limit_s
+        deadline = min(ends, time.monotonic() + self._timeout_s)
         answers: dict[Key, Answer] = {}
         with ARCHIVE_READ.time(), tracing.step("archive.read", kind="client"):
             for group in _by_model(items):
@@ -227,19 +226,28 @@ class Lookups:
         }
 
     def _queue_and_wait(
-        self, wanted: dict[Key, Item], answers: dict[Key, Answer], lane: Lane, wait_s: float
+        self,
+        wanted: dict[Key, Item],
+        answers: dict[Key, Answer],
+        lane: Lane,
+        wait_s: float,
+        ends: float,
     ) -> set[Key]:
         """Queue missing items, and read again until all have a record or the time is up."""
+        if not any(answer is MISSING or answer is LATE for answer in answers.values()):
+            return set()
         deadline = time.monotonic() + wait_s
         pause = _FIRST_POLL_SECONDS
         with self._slot() as granted:
+            if granted:
+                waits_on_purpose()
             queued = self._queue(wanted, answers, lane, wait_s if granted else None)
             late = {key for key, answer in answers.items() if answer is LATE}
             while granted and (queued or late) and (remaining := deadline - time.monotonic()) > 0:
                 with aside():
                     time.sleep(min(pause, remaining))
                 pause = min(pause * 1.3, _LAST_POLL_SECONDS)
-                again = self._read(wanted[key] for key in queued | late)
+                again = self._read((wanted[key] for key in queued | late), ends)
                 answers |= {key: one for key, one in again.items() if one is not LATE}
                 found = {key for key, one in again.items() if _is_record(one)}
                 missing = {key: wanted[key] for key in late if again[key] is MISSING}
@@ -280,24 +288,3 @@ def _is_record(answer: Answer) -> bool:
 def _result(item: Item, answer: Answer, queued: bool) -> Result:
     record = answer if isinstance(answer, Embedding | Failure) else None
     return Result(item, record, queued and record is None)
-
-
-def _count(results: Sequence[Result], answers: dict[Key, Answer], in_l1: Collection[Key]) -> None:
-    tally: dict[tuple[str, str], int] = {}
-    tiers: dict[tuple[str, str], int] = {}
-    for result in results:
-        labels = (result.item.model.name, result.status)
-        tally[labels] = tally.get(labels, 0) + 1
-        if result.status == "hit":
-            labels = (labels[0], "l1" if result.item.key in in_l1 else "archive")
-            tiers[labels] = tiers.get(labels, 0) + 1
-        if answers[result.item.key] is LATE:
-            LATE_ITEMS.labels(model=result.item.model.name).inc()
-    for (model, status), count in tally.items():
-        LOOKUP_ITEMS.labels(model=model, status=status).inc(count)
-    for (model, tier), count in tiers.items():
-        LOOKUP_HITS.labels(model=model, tier=tier).inc(count)
-    if tracing.enabled():
-        tracing.note(
-            {f"embark.{model}.{status}": count for (model, status), count in tally.items()}
-        )

@@ -6,6 +6,7 @@ never wait for them. Not for finding the nearest: that is `embark.neighbours`.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 
 from embark.archive import Archive
 from embark.codec import Embedding
-from embark.errors import EmbArkError, NotFound, Unavailable
+from embark.errors import DeadlineExceeded, EmbArkError, NotFound, Unavailable
 from embark.inputs import InputKind
 from embark.keys import Key
 from embark.metrics import NEIGHBOURS, NEIGHBOURS_ERRORS
@@ -43,6 +44,7 @@ class Question:
         generation: whose vectors are compared; None for the live one's.
         on_miss: as for a lookup.
         wait_ms: as for a lookup.
+        within_s: how long anybody waits for the answer, None for as long as it takes.
     """
 
     k: int
@@ -51,6 +53,7 @@ class Question:
     generation: str | None
     on_miss: str
     wait_ms: int
+    within_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +114,11 @@ class NearItems:
         Raises:
             NotFound: neighbours of a model are not kept, or a generation is not served.
             Unavailable: too many searches run now, or the index or the archive does not answer.
+            DeadlineExceeded: not all could be searched within the time that is given.
         """
+        ends = math.inf if asked.within_s is None else time.monotonic() + asked.within_s
         items = [self._of_generation(catalogue, item, asked.generation) for item in items]
-        results = self._lookups.run(items, asked.on_miss, asked.wait_ms)
+        results = self._lookups.run(items, asked.on_miss, asked.wait_ms, within_s=asked.within_s)
         by_model: dict[tuple[str, str], list[int]] = {}
         for position, result in enumerate(results):
             if isinstance(result.record, Embedding):
@@ -122,7 +127,7 @@ class NearItems:
         found: dict[int, list[Neighbour]] = {}
         try:
             for positions in by_model.values():
-                near = self._of_model([results[position] for position in positions], asked)
+                near = self._of_model([results[position] for position in positions], asked, ends)
                 found.update(zip(positions, near, strict=True))
         except EmbArkError as error:
             NEIGHBOURS_ERRORS.labels(reason=error.code).inc()
@@ -142,7 +147,9 @@ class NearItems:
         model = catalogue.generation(name, generation)
         return replace(item, model=model, key=Key(name, generation, item.key.digest))
 
-    def _of_model(self, results: Sequence[Result], asked: Question) -> list[list[Neighbour]]:
+    def _of_model(
+        self, results: Sequence[Result], asked: Question, ends: float
+    ) -> list[list[Neighbour]]:
         model = results[0].item.model
         queries = np.stack(
             [
@@ -154,7 +161,7 @@ class NearItems:
         exact = asked.exact
         with self._slot(exact=exact), self._timed(model, exact=exact), aside():
             # One more, since each is its own nearest.
-            nearest = self._search(model, queries, asked.k + 1, exact=exact)
+            nearest = self._search_until(ends, model, queries, asked.k + 1, exact=exact)
         kept = [
             [
                 near
@@ -176,11 +183,26 @@ class NearItems:
             for some in kept
         ]
 
-    def _search(self, model: Model, queries: Matrix, k: int, *, exact: bool) -> list[list[Near]]:
+    def _search_until(
+        self, ends: float, model: Model, queries: Matrix, k: int, *, exact: bool
+    ) -> list[list[Near]]:
+        bounds = self._bounds
+        most_s = bounds.exact_timeout_seconds if exact else bounds.timeout_ms / 1000
+        limit_s = min(most_s, ends - time.monotonic())
+        try:
+            if limit_s > 0:
+                return self._search(model, queries, k, limit_s, exact=exact)
+        except Unavailable:
+            if time.monotonic() < ends:
+                raise
+        raise DeadlineExceeded("the search did not end in the time that X-Request-Timeout-Ms gives")
+
+    def _search(
+        self, model: Model, queries: Matrix, k: int, limit_s: float, *, exact: bool
+    ) -> list[list[Near]]:
         if exact:
-            limit_s = self._bounds.exact_timeout_seconds
             return exact_nearest(self._archive, model, queries, k, limit_s)
-        return self._neighbours.nearest(model, queries, k, self._bounds.timeout_ms / 1000)
+        return self._neighbours.nearest(model, queries, k, limit_s)
 
     def _sources_of(
         self, model: Model, nearest: Sequence[Sequence[Near]]

@@ -2,15 +2,15 @@
 
 Python runs one thread at a time, so more that compute only get in each other's way, and in that of
 the loop that takes requests in and turns them away. A thread that waits, for the archive, the queue
-or a model, steps aside meanwhile. Outside the server nobody takes turns, and stepping aside does
-nothing.
+or a model, steps aside meanwhile; when it waits because the client asked for it, it says so, and
+its request counts as load no more. Outside the server nobody takes turns, and both do nothing.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -49,6 +49,7 @@ class Turn:
 
 class _Thread(threading.local):
     turn: Turn | None = None
+    on_patience: Callable[[], None] | None = None
 
 
 _thread = _Thread()
@@ -66,3 +67,19 @@ def aside() -> Iterator[None]:
         yield
     finally:
         turn.take()
+
+
+@contextmanager
+def told_of_patience(tell: Callable[[], None]) -> Iterator[None]:
+    """Have `tell` called, perhaps several times, when this thread's request waits on purpose."""
+    _thread.on_patience = tell
+    try:
+        yield
+    finally:
+        _thread.on_patience = None
+
+
+def waits_on_purpose() -> None:
+    """Say that this thread's request is going to wait because its client asked for it."""
+    if _thread.on_patience is not None:
+        _thread.on_patience()

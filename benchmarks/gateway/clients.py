@@ -96,12 +96,20 @@ class Client:
         readable, _, _ = select.select([self._process.stdout], [], [], _ANSWER_SECONDS)
         line = self._process.stdout.readline() if readable else b""
         if not line:
+            # Were it to answer later, that would be taken for the answer to another question.
+            self._process.kill()
+            self._process.wait()
             tail = Path(self._log.name).read_text("utf-8", errors="replace").strip()[-500:]
             raise ClientFailed(f"{self._name} does not answer: {tail}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise ClientFailed(answer["error"])
         return answer
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process can be asked no more."""
+        return self._process.poll() is not None
 
     def close(self) -> None:
         """End the process."""
@@ -168,6 +176,10 @@ class Clients:
 
     def _some(self, program: str, python: Path, count: int) -> list[Client]:
         some = self._clients.setdefault((program, python), [])
+        for number, client in enumerate(some):
+            if client.has_ended:
+                client.close()
+                some[number] = Client(program, python, self._folder, number)
         while len(some) < count:
             some.append(Client(program, python, self._folder, len(some)))
         return some[:count]

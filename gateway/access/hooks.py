@@ -15,9 +15,8 @@ from flask import Flask, g, request
 from embark.api_keys import Scope
 from gateway.access.gate import Gate, Grant, require
 
-# What the server adds to the environ: the grant, and a callable that says that the request waits.
+# What the server adds to the environ.
 GRANT: Final = "embark.grant"
-PATIENT: Final = "embark.patient"
 
 _OPEN = frozenset(("/", "/page/<name>", "/openapi.json", "/v2/health/live", "/v2/health/ready"))
 _METRICS = "/metrics"
@@ -70,11 +69,7 @@ def scope_of(rule: str, *, open_metrics: bool) -> Scope | None:
 def permitted(on_miss: str) -> str:
     """Return what happens to misses of the current request: a key that may not queue, skips."""
     grant: Grant = g.grant
-    if Scope.ENQUEUE not in grant.scopes:
-        return "skip"
-    if on_miss == "wait" and PATIENT in request.environ:
-        request.environ[PATIENT]()
-    return on_miss
+    return on_miss if Scope.ENQUEUE in grant.scopes else "skip"
 
 
 def remaining_s() -> float | None:

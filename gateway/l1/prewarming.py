@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
+from functools import partial
 
 from embark.archive import Archive
 from embark.errors import ArchiveUnavailable
@@ -43,24 +44,22 @@ def prewarm(
         l1: to be filled.
         archive: where vectors are.
         ledger: where counts of use are.
-        catalogue: the models; each gets an equal share of the memory.
+        catalogue: the models; each gets an equal share of the memory and of the time.
         seconds: how long it may take.
         stop: ends it early.
     """
     started = time.monotonic()
     count = 0
-
-    def is_over() -> bool:
-        return stop.is_set() or time.monotonic() - started > seconds
-
     try:
-        for model in catalogue.values():
+        for number, model in enumerate(catalogue.values(), 1):
+            # What one model leaves of its time, the next ones have.
+            is_over = partial(_is_over, stop, started + seconds * number / len(catalogue))
             usage = read_usage(ledger, model.name, _LATEST_WINDOWS, is_over)
             most = l1.room(model) // len(catalogue)
             digests = heapq.nlargest(most, usage, key=usage.__getitem__)
             for start in range(0, len(digests), _AT_ONCE):
                 if is_over():
-                    return
+                    break
                 began = time.monotonic()
                 chunk = digests[start : start + _AT_ONCE]
                 kept = keep(l1, model, chunk, archive.get_many(model, chunk, _TIMEOUT_SECONDS))
@@ -71,3 +70,7 @@ def prewarm(
         _log.warning("prewarming_ended", reason=error.message)
     finally:
         _log.info("prewarmed", vectors=count, seconds=round(time.monotonic() - started, 2))
+
+
+def _is_over(stop: threading.Event, ends: float) -> bool:
+    return stop.is_set() or time.monotonic() > ends

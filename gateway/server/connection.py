@@ -64,6 +64,7 @@ class Connection:
         whole: the body, once it has come.
         grant: of the request.
         line: where the request stands, once its head has come.
+        unshed: whether the request is taken whatever there is to do; it then stands in no line.
         arrived: when the request was complete.
         begun: when the current request, or answer, began; for its deadline.
         moved: bytes of it that have come, or gone.
@@ -90,6 +91,7 @@ class Connection:
         "sock",
         "state",
         "swallow",
+        "unshed",
         "wants",
         "whole",
     )
@@ -111,6 +113,7 @@ class Connection:
         self.whole = b""
         self.grant: Grant | None = None
         self.line: Line
+        self.unshed = False
         self.arrived = self.begun = now
         self.moved = 0
         self.keep = True

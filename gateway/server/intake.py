@@ -30,7 +30,7 @@ _HEADERS = {
     )
 }
 # They must be answered when there is too much to do, too: by these one sees that, and ends it.
-_UNSHED = ("/v2/health/", "/metrics", "/v1/admin/", "/v1/models", "/page/")
+_UNSHED = ("/v2/health/", "/metrics", "/v1/admin/")
 # The rest of a refused request is taken and thrown away up to this; beyond it the connection ends.
 _MAX_SWALLOW_BYTES = 2**20
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -131,6 +131,7 @@ class Intake:
             else LengthBody(reader.length, self._max_body_bytes)
         )
         connection.line = self._lines.of(request)
+        connection.unshed = request.path.startswith(_UNSHED)
         self._admit(connection, has_body=isinstance(reader, ChunkedReader) or reader.length > 0)
         return True
 
@@ -143,8 +144,7 @@ class Intake:
             raise Malformed("the request cannot be read") from None
 
     def _admit(self, connection: Connection, *, has_body: bool) -> None:
-        request, load = connection.request, connection.line.load
-        unshed = is_unshed(request.path)
+        request, load, unshed = connection.request, connection.line.load, connection.unshed
         if not unshed and not load.has_room():
             REFUSED.labels(reason="shed").inc()
             raise Overloaded("this process has more to do than it can do in time")
@@ -188,11 +188,6 @@ class Intake:
         del connection.buffer[:came]
         connection.swallow = body.length - came
         return True
-
-
-def is_unshed(path: str) -> bool:
-    """Whether a request of this path is taken whatever there is to do."""
-    return path == "/" or path.startswith(_UNSHED)
 
 
 def release(connection: Connection) -> None:

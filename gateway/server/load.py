@@ -45,16 +45,17 @@ class Load:
     def expected_s(self) -> float:
         """Return how long a request that came now would wait."""
         with self._lock:
-            before = self._waiting + self._running
-            expected_s = before * max(self._work_s, self._pace_s if before >= _SEVERAL else 0.0)
-            if not self._waiting:
-                return expected_s
-            # Threads that are all stuck change no pace, but the foremost's wait grows.
-            return max(expected_s, self._clock() - self._stuck_since)
+            return self._expected_s()
 
     def has_room(self) -> bool:
         """Whether a request that came now would be answered within the objective."""
-        return self.expected_s() <= self._objective_s * _SHARE
+        with self._lock:
+            expected_s = self._expected_s()
+            if expected_s <= self._objective_s * _SHARE:
+                return True
+            # Behind a single one there is little that the estimate could miss.
+            is_second = self.unanswered <= 1
+            return is_second and expected_s + self._work_s <= self._objective_s
 
     def is_too_late(self, waited_s: float) -> bool:
         """Whether a request has waited so long that its answer would be late, against all hope."""
@@ -102,3 +103,11 @@ class Load:
     def unanswered(self) -> int:
         """How many wait or run."""
         return self._waiting + self._running
+
+    def _expected_s(self) -> float:
+        before = self.unanswered
+        expected_s = before * max(self._work_s, self._pace_s if before >= _SEVERAL else 0.0)
+        if not self._waiting:
+            return expected_s
+        # Threads that are all stuck change no pace, but the foremost's wait grows.
+        return max(expected_s, self._clock() - self._stuck_since)

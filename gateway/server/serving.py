@@ -12,10 +12,11 @@ from gunicorn.http import wsgi
 from embark.errors import EmbArkError, Overloaded
 from embark.log import logger
 from embark.metrics import HTTP_WAIT, REFUSED
-from gateway.access.hooks import GRANT, PATIENT
+from gateway.access.hooks import GRANT
 from gateway.server.connection import Connection
-from gateway.server.intake import Intake, is_unshed, release
+from gateway.server.intake import Intake, release
 from gateway.server.load import Load
+from gateway.turns import told_of_patience
 
 _log = logger(__name__)
 
@@ -80,42 +81,46 @@ class Serving:
         Raises:
             Gone: the client has left.
         """
-        unshed = is_unshed(connection.request.path)
-        if unshed:
-            # Rare, and some take long.
-            return self._serve(connection, unshed=True)
+        if connection.unshed:
+            # Rare, and some take long: they stand in no line.
+            self._answer(connection)
+            return connection.send()
         turn = connection.line.turn
         turn.take()
         try:
-            return self._serve(connection, unshed=False)
+            self._answer_in_line(connection, connection.line.load)
+            return connection.send()
         finally:
             turn.give_back()
 
-    def _serve(self, connection: Connection, *, unshed: bool) -> bool:
-        load = connection.line.load
+    def _answer_in_line(self, connection: Connection, load: Load) -> None:
         load.begin()
-        place = _Place(load)
-        began = time.thread_time()
-        worked = 0.0
-        waited_s = max(0.0, time.monotonic() - connection.arrived)
+        place, worked = _Place(load), 0.0
         try:
-            if not unshed and load.is_too_late(waited_s):
+            if load.is_too_late(_waited_s(connection)):
                 REFUSED.labels(reason="shed").inc()
-                raise Overloaded("this process had more to do than it could do in time")
-            HTTP_WAIT.observe(waited_s)
-            self._run(connection, place)
-            worked = 0.0 if unshed else time.thread_time() - began
+                late = Overloaded("this process had more to do than it could do in time")
+                self._intake.refuse(connection, late)
+                return
+            began = time.thread_time()
+            with told_of_patience(place.pause):
+                self._answer(connection)
+            worked = time.thread_time() - began
+        finally:
+            place.end(worked)
+
+    def _answer(self, connection: Connection) -> None:
+        try:
+            HTTP_WAIT.observe(_waited_s(connection))
+            self._run(connection)
         except EmbArkError as error:
             self._intake.refuse(connection, error)
         except Exception as error:
             # The application answers its own errors; this is one of the server's.
             _log.error("unexpected_error", exc_info=error)
             self._intake.refuse(connection, EmbArkError("an unexpected error; see the log"))
-        finally:
-            place.end(worked)
-        return connection.send()
 
-    def _run(self, connection: Connection, place: _Place) -> None:
+    def _run(self, connection: Connection) -> None:
         request, sink = connection.request, _Sink()
         # All has come: nobody waits to be told to send it.
         request._expected_100_continue = False
@@ -125,7 +130,6 @@ class Serving:
         )
         environ["wsgi.multithread"] = True
         environ[GRANT] = connection.grant
-        environ[PATIENT] = place.pause
         parts = self._application(environ, response.start_response)
         if self._is_ending():
             response.force_close()
@@ -140,3 +144,7 @@ class Serving:
         connection.keep = not response.should_close()
         connection.put(*sink.parts)
         release(connection)
+
+
+def _waited_s(connection: Connection) -> float:
+    return max(0.0, time.monotonic() - connection.arrived)

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 from gunicorn.workers.base import Worker as GunicornWorker
@@ -205,7 +206,8 @@ class _Loop:
             connection.state = State.WORKING
             connection.arrived = came
             self._count(connection)
-            connection.line.load.enter()
+            if not connection.unshed:
+                connection.line.load.enter()
             self._jobs.put(connection)
             return
         if outcome is Outcome.REFUSED:
@@ -270,11 +272,14 @@ class _Loop:
 
     def _tick(self, now: float) -> None:
         self._ticked = now
+        working = 0
         for connection in self._crowd.all():
-            if connection.deadline < now and connection.state is not State.WORKING:
+            if connection.state is State.WORKING:
+                working += 1
+            elif connection.deadline < now:
                 self._expire(connection)
         HTTP_CONNECTIONS.set(len(self._crowd))
-        HTTP_IN_FLIGHT.set(self._lines.unanswered)
+        HTTP_IN_FLIGHT.set(working)
         self._listeners.follow(now)
 
     def _expire(self, connection: Connection) -> None:
@@ -310,7 +315,9 @@ class _Loop:
                 # Before the state: by that, the loop may look at the deadline.
                 connection.deadline = time.monotonic() + KEEP_ALIVE_SECONDS
                 connection.state = State.IDLE
-                self._watch(connection, Wants.READ)
+                # From here on the loop may drop it, to make room or because it ends.
+                with suppress(OSError, ValueError):
+                    self._watch(connection, Wants.READ)
             else:
                 self._done.append(connection)
                 os.eventfd_write(self._wake, 1)

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 from embark.codec import Failure
 from embark.errors import BadRequest, PayloadTooLarge
 from embark.settings import GatewaySettings
-from gateway.access.hooks import patience_ms, permitted
+from gateway.access.hooks import patience_ms, permitted, remaining_s
 from gateway.body import choice, flag, read_body, refuse_unknown, wait_limit_ms
 from gateway.items import ItemParser
 from gateway.lookup import ON_MISS, Result
@@ -100,6 +100,7 @@ def _question(body: Mapping[str, Any], settings: GatewaySettings) -> Question:
         generation=generation,
         on_miss=permitted(choice(body, "on_miss", ON_MISS)),
         wait_ms=patience_ms(wait_limit_ms(body, settings)),
+        within_s=remaining_s(),
     )
 
 

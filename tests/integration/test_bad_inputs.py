@@ -33,6 +33,13 @@ PIXEL = base64.b64encode(b"GIF89a" + bytes(30)).decode()
 # What a valid request may be told here: nothing waits, no neighbours are kept ready, and a time
 # limit of 0 is one.
 EXCUSES = {"not_ready", "neighbours_in_the_making", "deadline_exceeded"}
+# The same in Triton's form, which has no code.
+EXCUSES_IN_V2 = (
+    (503, "not computed yet"),
+    (503, "not in the archive"),
+    (504, "X-Request-Timeout-Ms"),
+    (504, "cannot be answered in the time"),
+)
 
 
 def key_of(text: str) -> Key:
@@ -114,8 +121,9 @@ def is_excused(status: int, body: bytes) -> bool:
         return status == 504  # to a HEAD
     with suppress(ValueError, TypeError, KeyError):
         error = json.loads(body)["error"]
-        text = error["code"] if isinstance(error, dict) else error
-        return status in (503, 504) and (text in EXCUSES or not isinstance(error, dict))
+        if isinstance(error, dict):
+            return status in (503, 504) and error["code"] in EXCUSES
+        return any(status == known and text in error for known, text in EXCUSES_IN_V2)
     return False
 
 

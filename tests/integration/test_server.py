@@ -420,7 +420,7 @@ def test_tls_versions_beside_clients_that_never_finish_a_handshake(
     context = ssl.create_default_context(cafile=authority.file)
     context.minimum_version = context.maximum_version = version
     with ExitStack() as opened:
-        for _ in range(20):
+        for _ in range(500):
             opened.enter_context(secure.connect()).sendall(b"\x16\x03\x01\x02\x00\x01")
         plain = opened.enter_context(secure.connect())
         with context.wrap_socket(plain, server_hostname="127.0.0.1") as tls:

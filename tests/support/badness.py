@@ -145,7 +145,7 @@ def _in_json(random: random.Random, sent: Sent) -> Sent:
         return _in_bytes(random, sent)
     if not isinstance(body, dict):
         body = {"x": body}
-    for _ in range(random.randint(1, 2)):
+    for _ in range(random.randint(1, 3)):
         _spoil(random, body)
     return replace(
         sent,

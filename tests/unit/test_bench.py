@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.gateway import aims, results, table
+from benchmarks.gateway.clients import ClientFailed, Clients
 from benchmarks.gateway.parts import PARTS, cold, lookups
+from benchmarks.gateway.peers.base import http_call
 from benchmarks.gateway.results import Figure, Results
 from benchmarks.gateway.rounds import Slice, Spread, alternate, ratio, slice_of, spread
 from benchmarks.gateway.workload import Inputs
@@ -154,3 +160,41 @@ def test_inputs_are_the_same_in_every_run(tmp_path: Path, name: str) -> None:
     first, again = (Inputs(model, 5) for _ in range(2))
     assert first.known == again.known
     assert len(set(first.all.digests)) == 5
+
+
+class Answering(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def answering() -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_client_that_is_silent_is_not_heard_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answering: int
+) -> None:
+    some, request = Clients(tmp_path), [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            monkeypatch.setattr("benchmarks.gateway.clients._ANSWER_SECONDS", 0.5)
+            with pytest.raises(ClientFailed, match="does not answer"):
+                some.measure([http_call(silent.getsockname()[1], request)], 0.1)
+        monkeypatch.setattr("benchmarks.gateway.clients._ANSWER_SECONDS", 60)
+        assert some.measure([http_call(answering, request)], 0.1).count > 0
+    finally:
+        some.disconnect()

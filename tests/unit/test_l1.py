@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,14 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embark.archive import Archive
+from embark.codec import encode_embedding
 from embark.errors import ArchiveUnavailable
 from embark.following import Following
 from embark.forgotten import KEPT_SECONDS, note_forgotten
 from embark.inputs import Modality
+from embark.keys import Key
 from embark.models import Model
+from embark.settings import UsageSettings
 from embark.store.ledger import Kind
 from embark.store.lmdb import LmdbStore
 from embark.store.lmdb_ledger import LmdbLedger
+from embark.usage import Usage
 from gateway.l1 import L1, packed
 from gateway.l1.arena import row_bytes
 from gateway.l1.eviction import S3Fifo
@@ -432,6 +437,29 @@ def test_warming_up_stops_between_pages_of_uses(tmp_path: Path) -> None:
     prewarm(L1(2**20), Archive(store), Endless(store), models, seconds=60, stop=stop)
     # One page more of each model.
     assert pages <= 4
+    store.close()
+
+
+def test_a_model_that_takes_long_leaves_the_others_time_to_warm_up(tmp_path: Path) -> None:
+    class Slow(LmdbLedger):
+        def ids(self, model: str, kind: Kind) -> Iterator[list[bytes]]:
+            while model == "pictures":
+                time.sleep(0.001)
+                yield []
+            yield from super().ids(model, kind)
+
+    models = catalogue(tmp_path / "models")
+    assert list(models) == ["pictures", "words"]
+    store, key = LmdbStore(tmp_path / "archive", 2**26), Key("words", GENERATION, digest_of(1))
+    archive, ledger, l1 = Archive(store), Slow(store), L1(2**20)
+    record = encode_embedding(key, vector(1), "float16", 1000)
+    archive.put_many(models["words"], {key.digest: record})
+    usage = Usage(ledger, UsageSettings())
+    usage.count([key])
+    usage.close()
+    prewarm(l1, archive, ledger, models, seconds=2, stop=threading.Event())
+    found = l1.get_many(models["words"], packed([key.digest]))
+    assert found.found.tolist() == [True]
     store.close()
 
 

@@ -41,6 +41,17 @@ def test_there_is_room_for_as_much_work_as_fits_in_time() -> None:
     assert taken == pytest.approx(4, abs=1)
 
 
+@pytest.mark.parametrize(("work_s", "taken"), [(0.03, 2), (0.04, 2), (0.05, 2), (0.06, 1)])
+def test_a_second_one_is_taken_while_both_fit_in_time(work_s: float, taken: int) -> None:
+    load = Load(OBJECTIVE_S, Clock())
+    serve(load, work_s, times=400)
+    for _ in range(taken):
+        assert load.has_room()
+        load.enter()
+        load.begin()
+    assert not load.has_room()
+
+
 def test_requests_that_wait_on_purpose_take_no_room() -> None:
     load = Load(OBJECTIVE_S, Clock())
     serve(load, 0.01, times=200)

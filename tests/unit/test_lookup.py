@@ -26,6 +26,7 @@ from gateway.items import Item
 from gateway.l1 import L1
 from gateway.lookup import Lookups
 from gateway.misses import Misses
+from gateway.turns import told_of_patience
 from tests.support.clock import Clock
 from tests.support.gateway import vector_of
 from tests.support.models import DIMENSION, GENERATION, catalogue
@@ -121,6 +122,26 @@ def test_the_archive_is_waited_for_no_longer_than_there_is_time(
 ) -> None:
     bench.lookups.run([bench.item("a")], "oov", within_s=within_s)
     assert limit_s / 2 < bench.store.limits_s[0] <= limit_s
+
+
+def test_nor_is_it_when_it_is_read_again(bench: Bench) -> None:
+    bench.write(bench.item("a"))
+    (found,) = bench.lookups.run([bench.item("a")], "wait", 5000, within_s=0.03)
+    assert found.status == "hit"
+    assert len(bench.store.limits_s) == 3
+    assert max(bench.store.limits_s) <= 0.03
+
+
+def test_only_a_lookup_that_has_to_wait_says_that_it_does(bench: Bench) -> None:
+    bench.store.late = 0
+    bench.write(bench.item("a"))
+    told: list[str] = []
+    with told_of_patience(lambda: told.append("waits")):
+        assert bench.status("a", "wait", 5000) == "hit"
+        assert bench.status("b", "oov") == "oov"
+        assert not told
+        assert bench.status("c", "wait", 1) == "oov"
+        assert told
 
 
 def test_who_waits_waits_for_what_is_late(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,26 @@ def test_more_searches_than_allowed_are_turned_away_and_lookups_go_on(tmp_path: 
         assert [answer.status_code for answer in answers] == [503, 200]
         off = post(here, exact=True)
         assert (off.status_code, off.json["error"]["code"]) == (503, "neighbours_busy")
+
+
+def test_a_search_is_not_waited_for_beyond_the_deadline(
+    here: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = here.store.digests
+
+    def endless(model: str, generation: str) -> Iterator[list[bytes]]:
+        while True:
+            time.sleep(0.01)
+            yield from digests(model, generation)
+
+    monkeypatch.setattr(here.store, "digests", endless)
+    assert here.lookup([TEXTS[0]], model="words")[0]["status"] == "hit"
+    answer = here.http.post(
+        "/v1/neighbours",
+        json={"model": "words", "items": [TEXTS[0]], "exact": True},
+        headers={"X-Request-Timeout-Ms": "1000"},
+    )
+    assert (answer.status_code, answer.json["error"]["code"]) == (504, "deadline_exceeded")
 
 
 def test_a_model_that_is_left_out_has_none(tmp_path: Path) -> None:

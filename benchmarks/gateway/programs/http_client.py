@@ -16,7 +16,13 @@ _HEAD_BYTES = 64 * 1024
 
 
 class Connection:
-    """One connection that is kept."""
+    """One connection that is kept.
+
+    Attributes:
+        closes: whether the last answer said that the server closes it.
+    """
+
+    closes = False
 
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
@@ -40,6 +46,7 @@ class Connection:
                 raise ConnectionError("the answer's head is too long")
             have += self._read(have, _HEAD_BYTES)
         head = bytes(self._buffer[:end])
+        self.closes = b"\r\nconnection: close" in head.lower()
         length = _length(head)
         whole = end + 4 + length
         if whole > len(self._buffer):

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from embark.errors import BadRequest, PayloadTooLarge
-from gateway.body import flag, parse_json
+from gateway.body import flag, parse_json, quoted
 from gateway.views.inference.tensors import OUTPUTS, Output, split_elements
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -141,16 +141,16 @@ def _asked(output: object, binary: bool) -> Asked:
     described = _object(output, "an output")
     name = _name(described)
     if name.upper() not in OUTPUTS:
-        raise _bad(f"no output is named {name[:40]!r}; there are {', '.join(OUTPUTS)}")
+        raise _bad(f"no output is named {quoted(name)}; there are {', '.join(OUTPUTS)}")
     parameters = _object(described.get("parameters") or {}, "an output's parameters")
     for unserved in ("classification", "shared_memory_region"):
         if parameters.get(unserved):
-            raise _bad(f"output {name}: {unserved} is not served here")
+            raise _bad(f"output {quoted(name)}: {unserved} is not served here")
     return Asked(name, flag(parameters, "binary_data", binary))
 
 
 def _elements(tensor: Mapping[str, Any], tensors: memoryview, most: int) -> list[bytes]:
-    name, count = _name(tensor), _count(tensor, most)
+    name, count = quoted(_name(tensor)), _count(tensor, most)
     parameters = _object(tensor.get("parameters") or {}, "an input's parameters")
     size = parameters.get("binary_data_size")
     if size is None:
@@ -169,7 +169,7 @@ def _elements(tensor: Mapping[str, Any], tensors: memoryview, most: int) -> list
 
 def _count(tensor: Mapping[str, Any], most: int) -> int:
     """Return how many elements an input says it has, of shape [n] or [n, 1]."""
-    name, shape = _name(tensor), tensor.get("shape")
+    name, shape = quoted(_name(tensor)), tensor.get("shape")
     if tensor.get("datatype") != "BYTES":
         raise _bad(f"input {name} must have datatype BYTES")
     if not isinstance(shape, list) or [type(one) for one in shape] not in ([int], [int, int]):
@@ -186,7 +186,7 @@ def _count(tensor: Mapping[str, Any], most: int) -> int:
 
 
 def _json_elements(tensor: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[bytes]:
-    name, data = _name(tensor), tensor.get("data")
+    name, data = quoted(_name(tensor)), tensor.get("data")
     if not isinstance(data, list):
         raise _bad(f"input {name} needs data, a list of strings, or binary_data_size")
     elements = []
