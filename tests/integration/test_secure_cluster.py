@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -107,7 +108,7 @@ CALLS: dict[str, Callable[[KafkaSettings, Claims], object]] = {
     "apply": lambda settings, _: list(topics.apply(settings)),
     "put": lambda settings, claims: on_queue(settings, claims, lambda it: it.put([request()])),
     "dead": lambda settings, claims: on_queue(settings, claims, lambda it: it.dead(1)),
-    "status": lambda settings, claims: on_queue(settings, claims, lambda it: it.status()),
+    "status": lambda settings, claims: on_queue(settings, claims, explained_status),
 }
 
 
@@ -155,6 +156,18 @@ def on_queue(
 ) -> object:
     with closing(KafkaQueue(settings, claims)) as queue:
         return call(queue)
+
+
+def explained_status(queue: KafkaQueue) -> object:
+    """Its status, asked until it says why there is none, which is told a moment later."""
+    ends = time.monotonic() + REFUSE_S / 2
+    while True:
+        try:
+            return queue.status()
+        except QueueUnavailable as error:
+            if "; " in error.message or time.monotonic() > ends:
+                raise
+        time.sleep(0.5)
 
 
 def take(queue: KafkaQueue, count: int) -> list[Delivery]:
