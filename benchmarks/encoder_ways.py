@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import warnings
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ Tensors = dict[str, npt.NDArray[Any]]
 Run = Callable[[Tensors], npt.NDArray[np.float32]]
 
 BASELINE = "ONNX Runtime fp32"
+
+_CUDA = "CUDAExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,8 @@ class Subject:
 
 def ways_of(
     subject: Subject, skipped: Container[str], report: Callable[[str], None]
-) -> dict[str, Run]:
-    """Return what this machine can run, by name."""
+) -> dict[str, Callable[[], Run]]:
+    """Return what makes each way that this machine has, by name."""
     encoder, folder = subject.encoder, subject.folder
     exact = folder / "fp32.onnx"
     encoder.write_graph(subject.module, exact)
@@ -68,42 +72,39 @@ def ways_of(
         makers["torch.compile"] = lambda: _compiled(encoder, subject.module)
     if has_bfloat16():
         makers["OpenVINO bf16"] = lambda: open_bfloat16(exact)
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        makers["ONNX Runtime CUDA fp32"] = lambda: _onnx(exact, "CUDAExecutionProvider")
     if torch.cuda.is_available():
-        makers |= _engines(subject, exact, report)
-    made = {}
-    for name, make in makers.items():
-        if name == BASELINE or name not in skipped:
-            report(f"{encoder.name}: {name}")
-            made[name] = make()
-    return made
+        makers |= _on_gpu(subject, exact, report)
+    return {name: make for name, make in makers.items() if name == BASELINE or name not in skipped}
 
 
-def _engines(
+def _on_gpu(
     subject: Subject, exact: Path, report: Callable[[str], None]
 ) -> dict[str, Callable[[], Run]]:
+    """Return what runs on the GPU; inputs and vectors are in the CPU's memory each time."""
     encoder, folder = subject.encoder, subject.folder
+    half, int8 = folder / "fp16.onnx", folder / "int8-engine.onnx"
+    halved_module = halved(subject.module)
+    encoder.write_graph(halved_module, half)
+    modules = {"fp32": copy.deepcopy(subject.module).cuda(), "fp16": halved_module.cuda()}
 
     def engine(graph: Path) -> Run:
         shapes, cache = shapes_of(encoder), folder / "timings"
         plan = build(graph, folder, shapes, cache=cache, identity=graph.stem, report=report)
         return Engine(plan).run
 
-    def half() -> Run:
-        encoder.write_graph(halved(subject.module), folder / "fp16.onnx")
-        return engine(folder / "fp16.onnx")
+    def engine_in_int8() -> Run:
+        write_int8(exact, int8, "static", subject.calibration, for_engine=True)
+        return engine(int8)
 
-    def int8() -> Run:
-        target = folder / "int8-engine.onnx"
-        write_int8(exact, target, "static", subject.calibration, for_engine=True)
-        return engine(target)
-
-    return {
-        "TensorRT fp32": lambda: engine(exact),
-        "TensorRT fp16": half,
-        "TensorRT int8": int8,
-    }
+    made: dict[str, Callable[[], Run]] = {"TensorRT int8": engine_in_int8}
+    for precision, graph in (("fp32", exact), ("fp16", half)):
+        module = modules[precision]
+        made[f"PyTorch CUDA {precision}"] = partial(_module, encoder, module, "cuda")
+        made[f"torch.compile CUDA {precision}"] = partial(_compiled, encoder, module, "cuda")
+        made[f"TensorRT {precision}"] = partial(engine, graph)
+        if _CUDA in onnxruntime.get_available_providers():
+            made[f"ONNX Runtime CUDA {precision}"] = partial(_onnx, graph, _CUDA)
+    return made
 
 
 def _onnx(graph: Path, provider: str) -> Run:
@@ -117,17 +118,17 @@ def _onnx(graph: Path, provider: str) -> Run:
     return run
 
 
-def _module(encoder: Encoder, module: Callable[..., torch.Tensor]) -> Run:
+def _module(encoder: Encoder, module: Callable[..., torch.Tensor], device: str = "cpu") -> Run:
     def run(tensors: Tensors) -> npt.NDArray[np.float32]:
-        arguments = [torch.from_numpy(tensors[tensor.name]) for tensor in encoder.inputs]
+        arguments = [torch.from_numpy(tensors[one.name]).to(device) for one in encoder.inputs]
         with torch.inference_mode():
-            return module(*arguments).numpy()
+            return module(*arguments).cpu().numpy()
 
     return run
 
 
-def _compiled(encoder: Encoder, module: torch.nn.Module) -> Run:
-    run = _module(encoder, torch.compile(module, dynamic=True))
+def _compiled(encoder: Encoder, module: torch.nn.Module, device: str = "cpu") -> Run:
+    run = _module(encoder, torch.compile(module, dynamic=True), device)
 
     def quiet(tensors: Tensors) -> npt.NDArray[np.float32]:
         with warnings.catch_warnings():

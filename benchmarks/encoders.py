@@ -1,8 +1,8 @@
 """How fast an encoder runs in each way it can be compiled, and what that costs in agreement.
 
 `python -m benchmarks.encoders minilm inception_v3`: PyTorch, torch.compile, ONNX Runtime in float32
-as it comes, rewritten and in int8, OpenVINO in bfloat16; with an NVIDIA GPU also ONNX Runtime on
-CUDA and TensorRT in float32, float16 and int8. Ways take turns in every round. The ratio is to ONNX
+as it comes, rewritten and in int8, OpenVINO in bfloat16; with an NVIDIA GPU also PyTorch,
+torch.compile, ONNX Runtime and TensorRT on it. Ways take turns in every round. The ratio is to ONNX
 Runtime in float32 in the same round. Agreement is with PyTorch on inputs held back from
 calibration. Figures of one run compare with each other, not with those of another machine.
 """
@@ -91,11 +91,20 @@ def measure(encoder: Encoder, args: argparse.Namespace) -> tuple[list[Agreement]
     expected = graph.reference_vectors(encoder, module, prepared)
     with tempfile.TemporaryDirectory(prefix="embark-benchmark-") as folder:
         subject = Subject(encoder, module, Path(folder), ranges)
-        ways = ways_of(subject, args.skip, console.print)
-        agreements = [
-            _agreement(encoder, name, run, prepared, expected) for name, run in ways.items()
-        ]
+        agreements: list[Agreement] = []
         speeds: list[Speed] = []
+        ways: dict[str, Run] = {}
+        for name, make in ways_of(subject, args.skip, console.print).items():
+            console.print(f"{encoder.name}: {name}")
+            try:
+                run = make()
+                agreements.append(_agreement(encoder, name, run, prepared, expected))
+            except Exception as error:
+                if name == BASELINE:
+                    raise
+                console.print(f"{encoder.name}: {name} is left out: {error}", markup=False)
+            else:
+                ways[name] = run
         for batch in args.batches:
             for tokens in args.tokens if is_text else [0]:
                 point = Point(batch, tokens)

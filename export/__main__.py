@@ -150,9 +150,9 @@ def _show(error: EmbArkError, *, as_json: bool) -> None:
 def _planned(encoder: Encoder, plan: Plan, choices: Choices) -> dict[str, object]:
     return {
         "name": encoder.name,
-        "status": "up_to_date" if plan.up_to_date else "would_export",
+        "status": _status(plan),
         "version": plan.version,
-        "generation": plan.newest.generation if plan.up_to_date and plan.newest else None,
+        "generation": plan.newest.generation if plan.is_exported and plan.newest else None,
         "modality": encoder.modality.value,
         "dimension": encoder.dimension,
         "weights": choices.weights,
@@ -161,10 +161,18 @@ def _planned(encoder: Encoder, plan: Plan, choices: Choices) -> dict[str, object
     }
 
 
+def _status(plan: Plan) -> str:
+    if not plan.is_exported:
+        return "would_export"
+    return "up_to_date" if plan.up_to_date else "would_build_engine"
+
+
 def _planned_text(plan: dict[str, object]) -> str:
     what = f"{plan['name']} version {plan['version']}"
     if plan["status"] == "up_to_date":
         return f"{what}, generation {plan['generation']}: up to date"
+    if plan["status"] == "would_build_engine":
+        return f"{what}, generation {plan['generation']}: engines for this GPU would be built"
     return (
         f"{what}: would be exported; {plan['modality']} to {plan['dimension']} dimensions, weights"
         f" {plan['weights']}, {plan['precision']}, backend {plan['backend']}"

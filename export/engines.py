@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from embark.errors import EmbArkError
 from export.encoders.base import Encoder
 from export.triton_config import engine_file
 
@@ -18,17 +19,14 @@ _CACHE = Path(".cache")
 _NAME = re.compile(r"model-sm(\d+)(\d)\.plan")
 
 
-def check_buildable() -> None:
-    """Return if this machine can build engines.
-
-    Raises:
-        EmbArkError: `tensorrt_unavailable`; TensorRT or a GPU is missing.
-    """
+def current_capability() -> str | None:
+    """Return the compute capability of this machine's GPU, None without one that PyTorch finds."""
     from export.tensorrt.device import current_device
-    from export.tensorrt.library import load
 
-    load().builder()
-    current_device()
+    try:
+        return current_device().capability
+    except EmbArkError:
+        return None
 
 
 def build_engine(encoder: Encoder, graph: Path, report: Callable[[str], None]) -> Path:
@@ -49,11 +47,17 @@ def build_engine(encoder: Encoder, graph: Path, report: Callable[[str], None]) -
     )
 
 
-def place(folder: Path) -> Path:
-    """Return where the engine for this machine's GPU belongs in a version folder."""
+def current_file() -> str:
+    """Return the name in a version folder of the engine for this machine's GPU."""
     from export.tensorrt.device import current_device
 
-    return folder / engine_file(current_device().capability)
+    return engine_file(current_device().capability)
+
+
+def has_engine(version: Path, capability: str | None) -> bool:
+    """Return whether a version folder has an engine for a compute capability; None is any."""
+    found = capabilities(version)
+    return bool(found) if capability is None else capability in found
 
 
 def capabilities(version: Path) -> list[str]:

@@ -9,22 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embark.errors import ConfigurationError
+from embark.errors import ConfigurationError, EmbArkError
 from embark.models import ModelFacts
 from export import graph, identity
+from export.comparison import Comparison
 from export.encoders.base import Encoder, Weights
-from export.engines import build_engine, capabilities, check_buildable, place
+from export.engines import build_engine, current_capability, current_file
 from export.repository import (
+    add_engine,
     check_backend,
     check_compatible,
     newest_facts,
     next_version,
+    without_engine,
     write_configs,
     write_version,
 )
 from export.serving.bfloat16 import NO_BFLOAT16, has_bfloat16, open_bfloat16
-from export.serving.preparer import Tensors
-from export.verification import Verification, verify
+from export.verification import Verification
 
 if TYPE_CHECKING:
     import torch
@@ -75,13 +77,21 @@ class Plan:
         recipe: digest of what it is made from.
         newest: the newest version that is there, None if there is none.
         version: the number that is up to date, or that would be written.
-        up_to_date: whether there is nothing to do.
+        is_exported: whether the newest version was made from this recipe.
+        lacking: published versions that have no engine for this GPU and need one: Triton loads all
+            versions of a model or none.
     """
 
     recipe: str
     newest: ModelFacts | None
     version: int
-    up_to_date: bool
+    is_exported: bool
+    lacking: tuple[ModelFacts, ...] = ()
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.is_exported and not self.lacking
 
 
 @dataclass(frozen=True)
@@ -115,13 +125,14 @@ def plan_export(encoder: Encoder, repository: Path, choices: Choices) -> Plan:
     check_backend(repository, encoder.name, choices.backend)
     recipe = identity.recipe(encoder, choices.weights, choices.arithmetic)
     newest = newest_facts(repository, encoder.name)
-    same = newest is not None and newest.recipe == recipe and not choices.force
-    if same and choices.for_engine and newest is not None:
-        same = bool(capabilities(repository / f"{encoder.name}_encoder" / str(newest.version)))
-    if same and newest is not None:
-        return Plan(recipe, newest, newest.version, up_to_date=True)
+    lacking: tuple[ModelFacts, ...] = ()
+    if choices.for_engine:
+        lacking = without_engine(repository, encoder.name, current_capability())
+    if newest is not None and newest.recipe == recipe and not choices.force:
+        return Plan(recipe, newest, newest.version, True, lacking)
     check_compatible(repository, encoder)
-    return Plan(recipe, newest, next_version(repository, encoder.name), up_to_date=False)
+    version = next_version(repository, encoder.name)
+    return Plan(recipe, newest, version, False, lacking)
 
 
 def export_model(
@@ -143,15 +154,44 @@ def export_model(
         EmbArkError: the compiled encoder does not agree with PyTorch.
     """
     plan = plan_export(encoder, repository, choices)
-    if plan.up_to_date and plan.newest is not None:
+    if plan.is_exported and plan.newest is not None:
+        verification = _add_engines(encoder, repository, plan.lacking, choices, report)
         write_configs(repository, encoder, plan.version, choices.backend)
-        return Export(plan.newest, written=False, verification=None)
-    if choices.for_engine:
-        check_buildable()
+        return Export(plan.newest, written=bool(plan.lacking), verification=verification)
     report("loading weights")
     weights = encoder.weights(choices.weights)
     module = graph.load_module(encoder, weights)
-    facts = ModelFacts(
+    facts = _facts(encoder, weights, plan, choices)
+    with tempfile.TemporaryDirectory(prefix="embark-export-") as folder:
+        compiled = Path(folder) / GRAPH_FILE
+        comparison = Comparison.with_module(encoder, module)
+        _compile(encoder, module, compiled, choices, report)
+        verification = engine = None
+        if choices.verify:
+            # That of an engine as well: it is published beside it.
+            report("verifying against PyTorch")
+            opened = open_bfloat16 if choices.precision == "bf16" else graph.open_graph
+            verification = comparison.verify(opened(compiled), choices.precision)
+        if choices.for_engine:
+            engine = build_engine(encoder, compiled, report)
+            if choices.verify:
+                verification = _verify_engine(comparison, engine, choices.precision, report)
+            _add_engines(encoder, repository, plan.lacking, choices, report)
+        report("publishing")
+        repository.mkdir(parents=True, exist_ok=True)
+
+        def write_encoder(target: Path) -> None:
+            shutil.copyfile(compiled, target / GRAPH_FILE)
+            if engine is not None:
+                shutil.copyfile(engine, target / current_file())
+            _save(weights, target / WEIGHTS_FILE)
+
+        write_version(repository, encoder, facts, write_encoder, choices.backend)
+    return Export(facts, written=True, verification=verification)
+
+
+def _facts(encoder: Encoder, weights: Weights, plan: Plan, choices: Choices) -> ModelFacts:
+    return ModelFacts(
         name=encoder.name,
         modality=encoder.modality,
         dimension=encoder.dimension,
@@ -163,26 +203,43 @@ def export_model(
         weights=weights.origin,
         recipe=plan.recipe,
     )
-    with tempfile.TemporaryDirectory(prefix="embark-export-") as folder:
-        compiled = Path(folder) / GRAPH_FILE
-        inputs = _Inputs(encoder, module)
-        _compile(encoder, module, compiled, choices, report)
-        engine = build_engine(encoder, compiled, report) if choices.for_engine else None
-        verification = None
-        if choices.verify:
-            report("verifying against PyTorch")
-            verification = inputs.verify(compiled, engine, choices.precision)
-        report("publishing")
-        repository.mkdir(parents=True, exist_ok=True)
 
-        def write_encoder(target: Path) -> None:
-            shutil.copyfile(compiled, target / GRAPH_FILE)
-            if engine is not None:
-                shutil.copyfile(engine, place(target))
-            _save(weights, target / WEIGHTS_FILE)
 
-        write_version(repository, encoder, facts, write_encoder, choices.backend)
-    return Export(facts, written=True, verification=verification)
+def _add_engines(
+    encoder: Encoder,
+    repository: Path,
+    versions: Sequence[ModelFacts],
+    choices: Choices,
+    report: Report,
+) -> Verification | None:
+    """Put engines for this GPU into published versions, built from their own graphs.
+
+    Returns:
+        How near the last one is to its graph, None if none was verified.
+    """
+    verification = None
+    for facts in versions:
+        folder = repository / f"{encoder.name}_encoder" / str(facts.version)
+        compiled = folder / GRAPH_FILE
+        try:
+            engine = build_engine(encoder, compiled, report)
+            if choices.verify:
+                comparison = Comparison.with_graph(encoder, compiled)
+                verification = _verify_engine(comparison, engine, facts.precision, report)
+        except EmbArkError as error:
+            message = f"version {facts.version} of {encoder.name}: {error.message}"
+            raise EmbArkError(message, code=error.code) from None
+        add_engine(folder, engine, current_file())
+    return verification
+
+
+def _verify_engine(
+    comparison: Comparison, engine: Path, precision: str, report: Report
+) -> Verification:
+    from export.tensorrt import Engine
+
+    report("verifying the engine")
+    return comparison.verify(Engine(engine).run, precision)
 
 
 def _check_bfloat16(choices: Choices) -> None:
@@ -192,45 +249,6 @@ def _check_bfloat16(choices: Choices) -> None:
         )
     if not has_bfloat16():
         raise ConfigurationError(NO_BFLOAT16)
-
-
-class _Inputs:
-    """The encoder's samples, prepared, and PyTorch's vectors of them.
-
-    Made before compiling: of a module that is not what it states, this says so most clearly.
-    """
-
-    def __init__(self, encoder: Encoder, module: torch.nn.Module) -> None:
-        self._encoder = encoder
-        self._prepared = graph.prepare(encoder, graph.samples_of(encoder))
-        self._expected = graph.reference_vectors(encoder, module, self._prepared)
-        if len(self._expected) > 1 and (self._expected == self._expected[0]).all():
-            raise ConfigurationError(
-                f"{encoder.name}: all {len(self._expected)} samples have the same vector; look at"
-                " the weights, or give samples() that differ"
-            )
-
-    def verify(self, compiled: Path, engine: Path | None, precision: str) -> Verification:
-        """Compare what will be served with PyTorch."""
-        if precision == "bf16":
-            run = open_bfloat16(compiled)
-        elif engine is None:
-            run = graph.open_graph(compiled)
-        else:
-            from export.tensorrt import Engine
-
-            run = Engine(engine).run
-        return verify(
-            self._encoder.name,
-            run,
-            self._expected,
-            self._batch,
-            self._encoder.threshold(precision),
-            max_batch_size=self._encoder.max_batch_size,
-        )
-
-    def _batch(self, positions: Sequence[int]) -> Tensors:
-        return self._encoder.preparer.collate([self._prepared[one] for one in positions])
 
 
 def _compile(

@@ -14,9 +14,10 @@ _FOLDERS = ("encoders", "serving", "sources")
 
 
 def generation(encoder: Encoder, weights: Weights, precision: str) -> str:
-    """Return 16 hexadecimal characters: BLAKE2b of weights, preprocessing, stored dtype, precision.
+    """Return 16 hexadecimal characters: BLAKE2b of all that decides an encoder's vectors.
 
-    `precision` is `exporting.Choices.arithmetic`. For int8, how its ranges are found counts too.
+    That is weights, architecture, preprocessing, stored dtype and precision, which is
+    `exporting.Choices.arithmetic`. For int8, how its ranges are found counts too.
     Software versions take no part: the same weights give the same vectors but for rounding.
     """
     hasher = hashlib.blake2b(digest_size=8)
@@ -24,6 +25,8 @@ def generation(encoder: Encoder, weights: Weights, precision: str) -> str:
     for name, content in sorted(encoder.preprocessing.files().items()):
         _add(hasher, name, content)
     _add_state(hasher, weights)
+    # Of shipped encoders nothing, unless one says otherwise: what is archived stays valid.
+    _add(hasher, *encoder.architecture())
     if precision != "fp32":
         _add(hasher, precision)
     if precision.startswith("int8"):
@@ -50,7 +53,7 @@ def recipe(encoder: Encoder, source: str, precision: str) -> str:
         _add(hasher, Path(source).read_bytes())
     for name, content in sorted(encoder.preprocessing.files().items()):
         _add(hasher, name, content)
-    _add(hasher, *encoder.recipe())
+    _add(hasher, *encoder.architecture(), *encoder.recipe())
     if source == "auto" and encoder.carries_weights:
         _add_state(hasher, encoder.weights(source))
     for path in _sources():

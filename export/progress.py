@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-STEPS = 6
-"""Most steps that one export reports."""
+STEPS = 7
+"""Most steps that one export reports, engines for older versions apart."""
 
 
 class Steps:

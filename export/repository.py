@@ -14,9 +14,9 @@ from pathlib import Path
 from embark.errors import ConfigurationError
 from embark.models import FACTS_FILE, ModelFacts, exported_versions
 from export.encoders.base import Encoder
-from export.engines import capabilities
+from export.engines import capabilities, has_engine
 from export.triton_config import BACKENDS, encoder_config, front_config
-from export.tuning.record import read_tuning
+from export.tuning.record import read_tuning, replace_text
 
 _SERVING = Path(__file__).parent / "serving"
 # A graph has its precision in itself; bfloat16 is how a float32 one is run.
@@ -28,10 +28,7 @@ _TENSOR = re.compile(r"^(?:input|output) \{$.*?^\}$", re.MULTILINE | re.DOTALL)
 def newest_facts(repository: Path, name: str) -> ModelFacts | None:
     """Return the facts of a model's newest version, None if it was never exported."""
     versions = exported_versions(repository / name)
-    if not versions:
-        return None
-    path = repository / name / str(versions[-1]) / FACTS_FILE
-    return ModelFacts.model_validate_json(path.read_bytes())
+    return _facts(repository, name, versions[-1]) if versions else None
 
 
 def next_version(repository: Path, name: str) -> int:
@@ -76,6 +73,21 @@ def check_backend(repository: Path, name: str, backend: str) -> None:
         )
 
 
+def without_engine(repository: Path, name: str, capability: str | None) -> tuple[ModelFacts, ...]:
+    """Return the versions of a model that have no engine for a compute capability; None is any."""
+    encoder = repository / f"{name}_encoder"
+    return tuple(
+        _facts(repository, name, one)
+        for one in exported_versions(repository / name)
+        if not has_engine(encoder / str(one), capability)
+    )
+
+
+def _facts(repository: Path, name: str, version: int) -> ModelFacts:
+    path = repository / name / str(version) / FACTS_FILE
+    return ModelFacts.model_validate_json(path.read_bytes())
+
+
 def _bfloat16_versions(encoder: Path) -> list[str]:
     return sorted(
         entry.parent.name
@@ -86,6 +98,8 @@ def _bfloat16_versions(encoder: Path) -> list[str]:
 
 def write_configs(repository: Path, encoder: Encoder, version: int, backend: str) -> None:
     """Write both `config.pbtxt`, and under `configs/` the encoder's for the other backends.
+
+    Each is replaced whole: a Triton may be reading it.
 
     Args:
         repository: the model repository.
@@ -98,7 +112,7 @@ def write_configs(repository: Path, encoder: Encoder, version: int, backend: str
     configs = folder / "configs"
     configs.mkdir(parents=True, exist_ok=True)
     front.mkdir(exist_ok=True)
-    (front / "config.pbtxt").write_text(front_config(encoder, tuning), "utf-8")
+    replace_text(front / "config.pbtxt", front_config(encoder, tuning))
     # Another backend would compute a bfloat16 version in other arithmetic.
     only = _bfloat16_versions(folder)
     for one in BACKENDS:
@@ -109,7 +123,7 @@ def write_configs(repository: Path, encoder: Encoder, version: int, backend: str
         text = encoder_config(encoder, one, tuning, capabilities(folder / str(version)))
         if one == backend:
             other.unlink(missing_ok=True)
-        (folder / "config.pbtxt" if one == backend else other).write_text(text, "utf-8")
+        replace_text(folder / "config.pbtxt" if one == backend else other, text)
 
 
 def write_version(
@@ -143,6 +157,13 @@ def write_version(
     # Which engines there are is part of the configuration; the front still has to follow.
     write_configs(repository, encoder, facts.version, backend)
     _publish(repository / encoder.name, facts.version, fill_front)
+
+
+def add_engine(folder: Path, engine: Path, file_name: str) -> None:
+    """Put an engine beside the graph in an encoder's published version folder, whole or not."""
+    unfinished = folder / f"{_UNFINISHED}{file_name}"
+    shutil.copyfile(engine, unfinished)
+    unfinished.replace(folder / file_name)
 
 
 def _publish(model: Path, version: int, fill: Callable[[Path], None]) -> None:

@@ -107,8 +107,18 @@ class Encoder(ABC):
         """How int8 numbers are chosen: `static`, from calibration inputs, or `dynamic`."""
         return "dynamic" if self.modality == Modality.TEXT else "static"
 
+    def architecture(self) -> Iterator[str | bytes]:
+        """Return what decides vectors beside weights, preprocessing and precision.
+
+        It is part of the generation. Without an override: the Python files that a brought class is
+        made of, whole, so that no change of the network goes unseen.
+        """
+        from export.sources.python_class import class_sources
+
+        yield from class_sources(type(self))
+
     def recipe(self) -> Iterator[str | bytes]:
-        """Return what an export is made from beside preprocessing and weights."""
+        """Return what an export is made from beside architecture, preprocessing and weights."""
         from export.sources.python_class import class_sources
 
         yield from class_sources(type(self))

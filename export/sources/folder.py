@@ -123,9 +123,9 @@ def check_complete(folder: Path, missing: set[str]) -> None:
         )
 
 
-def contents(folder: Path) -> Iterator[str | bytes]:
-    """Return names and contents of all files below a folder but hidden ones."""
-    for path in sorted(folder.rglob("*")):
+def contents(folder: Path, pattern: str = "*") -> Iterator[str | bytes]:
+    """Return names and contents of the files below a folder, but hidden ones."""
+    for path in sorted(folder.rglob(pattern)):
         name = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") for part in name.parts):
             yield str(name)

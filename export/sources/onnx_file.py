@@ -125,6 +125,11 @@ class OnnxFile(Encoder):
 
         onnx.save(wrapped(self), str(path))
 
+    def architecture(self) -> Iterator[str | bytes]:
+        """Return what is put behind the graph, which itself is among the weights."""
+        yield self.options.architecture
+        yield self.output.name
+
     def recipe(self) -> Iterator[str | bytes]:
         """Return the file with its weights, and the options."""
         yield repr(self.options)

@@ -41,6 +41,11 @@ class Options:
     prefix: str = ""
     graph_output: str | None = None
 
+    @property
+    def architecture(self) -> str:
+        """Those that change the network; the others change the preprocessing, which has them."""
+        return f"pooling={self.pooling} normalise={self.normalise}"
+
 
 UNSAID = Options()
 """No option at all."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from embark.errors import ConfigurationError
 from export.encoders.base import Encoder
 
 _OURS = ("export", "embark")
-_PACKAGES = "site-packages"
+_INSTALLED = ("site-packages", "dist-packages")
 
 
 def open_class(target: str) -> Encoder:
@@ -49,36 +50,66 @@ def open_class(target: str) -> Encoder:
 def class_sources(encoder: type[Encoder]) -> Iterator[str | bytes]:
     """Return the Python files that a class is made of, each as its path and its content.
 
-    Those of its package, and what it has imported from the folder that holds the package. Of
+    Its module's, and those that this imports, directly or not, wherever the statement stands; of an
+    installed package its own files only. What else this process has imported takes no part. Of
     shipped encoders nothing: `export.identity` knows their files.
     """
-    top = encoder.__module__.partition(".")[0]
-    if top in _OURS:
+    module = encoder.__module__
+    if module.partition(".")[0] in _OURS:
         return
-    yield f"{encoder.__module__}:{encoder.__qualname__}"
-    file = getattr(sys.modules[encoder.__module__], "__file__", None)
-    if file is None:
+    yield f"{module}:{encoder.__qualname__}"
+    named = getattr(sys.modules[module], "__file__", None)
+    if named is None:
         return
-    depth = encoder.__module__.count(".")
-    is_package = Path(file).name == "__init__.py"
-    root = Path(file).parents[depth + is_package].resolve()
-    files = _imported_below(root)
-    if depth or is_package:
-        own = (root / top).rglob("*.py")
-        files |= {path for path in own if _PACKAGES not in path.parts}
-    for path in sorted(files):
+    file = Path(named).resolve()
+    root = file.parents[module.count(".") + (file.name == "__init__.py")]
+    within = module.partition(".")[0] if root.name in _INSTALLED else ""
+    for path in sorted(_with_imports([file, *_files(module, root)], root, within)):
         yield str(path.relative_to(root))
         yield path.read_bytes()
 
 
-def _imported_below(root: Path) -> set[Path]:
-    found = set()
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        # Some modules of torch name files that do not exist.
-        if file is None or not Path(file).is_absolute() or name.partition(".")[0] in _OURS:
+def _with_imports(files: Iterable[Path], root: Path, within: str) -> set[Path]:
+    """Return files and what they import, directly or not, of the modules below `root`.
+
+    Args:
+        files: where to begin.
+        root: the folder that holds the top package or module.
+        within: a top package or module that is not left; empty is any.
+    """
+    found: set[Path] = set()
+    waiting = list(files)
+    while waiting:
+        path = waiting.pop()
+        if path in found:
             continue
-        path = Path(file).resolve()
-        if path.is_relative_to(root) and path.suffix == ".py" and _PACKAGES not in path.parts:
-            found.add(path)
+        found.add(path)
+        for name in _imported(path, root):
+            top = name.partition(".")[0]
+            if top not in _OURS and within in ("", top):
+                waiting += _files(name, root)
     return found
+
+
+def _files(name: str, root: Path) -> Iterator[Path]:
+    """Return the files below `root` that importing a dotted name runs."""
+    place = root
+    for part in name.split("."):
+        place = place / part
+        either = (place.with_name(f"{part}.py"), place / "__init__.py")
+        yield from (one for one in either if one.is_file())
+
+
+def _imported(file: Path, root: Path) -> Iterator[str]:
+    """Return the names of what a file's statements import; some may be no modules."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError:
+        return  # nothing can import it
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = file.relative_to(root).parts[: -node.level] if node.level else ()
+            base = ".".join((*above, *([node.module] if node.module else [])))
+            yield from (f"{base}.{one.name}" if base else one.name for one in node.names)

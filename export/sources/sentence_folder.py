@@ -85,6 +85,11 @@ class SentenceFolder(Encoder):
             steps.append(Normalise())
         return TextTower(load_transformer(self._transformer), steps)
 
+    def architecture(self) -> Iterator[str | bytes]:
+        """Return the folder's configuration, and the options."""
+        yield self._options.architecture
+        yield from contents(self._folder, "*.json")
+
     def recipe(self) -> Iterator[str | bytes]:
         """Return the folder's files, and the options."""
         yield repr(self._options)

@@ -69,6 +69,11 @@ class VisionFolder(Encoder):
             normalise=self._options.normalise,
         )
 
+    def architecture(self) -> Iterator[str | bytes]:
+        """Return the folder's configuration, and the options."""
+        yield self._options.architecture
+        yield from contents(self._folder, "*.json")
+
     def recipe(self) -> Iterator[str | bytes]:
         """Return the folder's files, and the options."""
         yield repr(self._options)

@@ -64,7 +64,8 @@ class TensorRt:
             why = self.errors[0] if self.errors else str(error)
             raise unavailable(
                 f"TensorRT {self.version} cannot use a GPU on this machine: {why}. Build engines on"
-                " a machine with an NVIDIA GPU and its driver"
+                " a machine with an NVIDIA GPU and its driver; elsewhere another --backend serves"
+                " the same graph"
             ) from None
 
     def runtime(self) -> Any:

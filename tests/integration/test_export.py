@@ -12,8 +12,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from embark.errors import ConfigurationError, EmbArkError
 from embark.models import exported_versions, load_catalogue
@@ -25,25 +23,11 @@ from export.encoders.text_lstm import TextLstm
 from export.exporting import Choices, export_model
 from export.reference import Reference
 from export.repository import newest_facts, write_version
-from export.triton_config import encoder_config, front_config
+from export.serving.bfloat16 import has_bfloat16, open_bfloat16
 from export.verification import cosines
 from tests.support.stack import REPOSITORY
 
 TEXTS = ("", "A man is eating food.", "word " * 400, "mixed 文字 🙂 ñ", "THE END")
-
-
-@pytest.mark.parametrize("name", list(ENCODERS))
-def test_the_committed_configuration_is_the_generated_one(name: str) -> None:
-    encoder, folder = find(name), REPOSITORY / f"{name}_encoder"
-    assert (REPOSITORY / name / "config.pbtxt").read_text() == front_config(encoder)
-    assert (folder / "config.pbtxt").read_text() == encoder_config(encoder)
-    onnx = (folder / "configs" / "onnxruntime.pbtxt").read_text()
-    assert onnx == encoder_config(encoder, "onnxruntime")
-    ours, theirs = (
-        text_format.Parse(text, ModelConfig()) for text in (encoder_config(encoder), onnx)
-    )
-    assert theirs.backend == "onnxruntime"
-    assert (ours.input, ours.output) == (theirs.input, theirs.output)
 
 
 def test_minilm_is_the_original(minilm: Reference) -> None:
@@ -110,19 +94,49 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not output.exists()
 
 
-def test_text_lstm_is_compiled_to_lstms(tmp_path: Path) -> None:
-    exported = export_model(TextLstm(), tmp_path)
-    assert exported.verification is not None
-    assert exported.verification.batch_sizes[-1] > 8
-    compiled = tmp_path / "text_lstm_encoder" / "1" / "model.onnx"
-    operators = [node.op_type for node in onnx.load(compiled).graph.node]
+class FewSamples(TextLstm):
+    """text_lstm, verified on fewer texts than usual."""
+
+    def samples(self) -> list[bytes]:
+        return super().samples()[:4]
+
+
+def compiled_text_lstm(precision: str, folder: Path) -> Path:
+    """Return the graph of text_lstm; that in float32 is exported for all tests."""
+    if precision != "fp32":
+        exported = export_model(FewSamples(), folder, Choices(precision=precision))
+        assert exported.verification is not None
+        assert exported.verification.batch_sizes == (1, 2, 3, 4)
+        return folder / "text_lstm_encoder" / "1" / "model.onnx"
+    version = exported_versions(REPOSITORY / "text_lstm")[-1]
+    return REPOSITORY / "text_lstm_encoder" / str(version) / "model.onnx"
+
+
+@pytest.mark.parametrize(
+    ("precision", "most"), [("fp32", 1e-5), ("fp16", 2e-3), ("int8", 2e-3), ("bf16", 2e-2)]
+)
+def test_padding_changes_no_vector_of_text_lstm_in_any_format(
+    precision: str, most: float, tmp_path: Path
+) -> None:
+    if precision == "bf16" and not has_bfloat16():
+        with pytest.raises(ConfigurationError, match="bfloat16"):
+            export_model(TextLstm(), tmp_path, Choices(precision=precision))
+        return
+    compiled, encoder = compiled_text_lstm(precision, tmp_path), TextLstm()
+    model = onnx.load(compiled).graph
+    operators = [node.op_type for node in model.node]
     assert operators.count("LSTM") == 2
     assert "Loop" not in operators
-    run, encoder = graph.open_graph(compiled), TextLstm()
-    payloads = [text.encode() for text in TEXTS]
-    mixed = run(encoder.preparer.collate(graph.prepare(encoder, payloads)))
-    expected = Reference(tmp_path, "text_lstm").embed(payloads)
-    np.testing.assert_allclose(mixed, expected, atol=1e-5)
+    assert ("MatMulNBits" in operators) == (precision == "int8")
+    is_half = any(one.data_type == onnx.TensorProto.FLOAT16 for one in model.initializer)
+    assert is_half == (precision == "fp16")
+    run = (open_bfloat16 if precision == "bf16" else graph.open_graph)(compiled)
+    prepared = graph.prepare(encoder, [text.encode() for text in TEXTS])
+    padded = run(encoder.preparer.collate(prepared))
+    alone = [run(encoder.preparer.collate([one], padded=False)) for one in prepared]
+    np.testing.assert_allclose(padded, np.concatenate(alone), atol=most)
+    expected = Reference(REPOSITORY, "text_lstm").embed([text.encode() for text in TEXTS])
+    np.testing.assert_allclose(padded, expected, atol=most)
 
 
 def test_weights_of_another_module_are_refused(tmp_path: Path) -> None:

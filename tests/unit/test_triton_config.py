@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from embark.inputs import Modality
 from export.encoders import ENCODERS
 from export.encoders.base import Encoder
 from export.preprocessing import DTYPES, CustomPreprocessing, Tensor
+from export.repository import write_configs
 from export.triton_config import (
     BACKENDS,
     encoder_config,
@@ -23,7 +25,7 @@ from export.triton_config import (
     present,
     retuned,
 )
-from export.tuning.record import Candidate, Tuning, read_tuning
+from export.tuning.record import Candidate, Tuning, read_tuning, write_tuning
 from tests.support.stack import REPOSITORY
 
 SHIPPED = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=list(ENCODERS))
@@ -154,6 +156,18 @@ def test_a_tuning_reaches_what_runs_on_the_cpu() -> None:
         assert config.instance_group[0].count == 3
         assert config.parameters[name].string_value == "4"
     assert encoder_config(encoder, "tensorrt", TUNING) == encoder_config(encoder, "tensorrt")
+
+
+def test_a_configuration_is_replaced_whole(tmp_path: Path) -> None:
+    write_configs(tmp_path, ENCODERS["minilm"], 1, "python")
+    before = {path: path.read_text() for path in tmp_path.rglob("*.pbtxt")}
+    with ExitStack() as readers:
+        opened = [readers.enter_context(path.open()) for path in before]
+        write_tuning(tmp_path, "minilm", TUNING)
+        write_configs(tmp_path, ENCODERS["minilm"], 1, "python")
+        assert [file.read() for file in opened] == list(before.values())
+    assert {path: path.read_text() for path in before} != before
+    assert not list(tmp_path.rglob(".*"))
 
 
 @SHIPPED
