@@ -112,10 +112,12 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     made = Workplace(tmp_path_factory.mktemp("tutorial"))
     with pytest.MonkeyPatch.context() as here:
         here.chdir(made.folder)
-        here.syspath_prepend(made.folder)
+        # Not by MonkeyPatch, which would take away what libraries add to the path meanwhile.
+        sys.path.insert(0, str(made.folder))
         for command in made.commands[: made.served_from]:
             made.run(command)
         yield made
+        sys.path.remove(str(made.folder))
 
 
 @pytest.fixture(scope="module")
