@@ -23,7 +23,7 @@ from embark.errors import ConfigurationError
 from embark.listening import gateway_url, require_safe
 from embark.metrics import SHARED_FOLDER, forget_process
 from embark.reloading import Reloader
-from embark.triton import Command, forget_shared_memory, free_ports, triton_command
+from embark.triton import Command, TritonPorts, forget_shared_memory, triton_command
 
 LOCK_FILE = "up.lock"
 
@@ -61,7 +61,7 @@ class Platform:
                 " the gateway's /metrics covers them all: set consumer.status_port to 0"
             )
         self.url: Final = gateway_url(gateway)
-        ports = free_ports()
+        ports = TritonPorts.free()
         self._retina_url: Final = f"http://127.0.0.1:{ports.http}"
         repository = settings.retina.model_repository
         self._reloader: Final = Reloader(repository, self._retina_url, report)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 import httpx
 
 from embark.errors import ConfigurationError, RetinaUnavailable
+from embark.ports import free_ports
 
 _LAYOUT = """
 import json, sys, sysconfig
@@ -42,14 +41,10 @@ class TritonPorts:
     grpc: int
     metrics: int
 
-
-def free_ports() -> TritonPorts:
-    """Return ports that are free now."""
-    with ExitStack() as opened:
-        probes = [opened.enter_context(socket.socket()) for _ in range(3)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return TritonPorts(*(int(probe.getsockname()[1]) for probe in probes))
+    @classmethod
+    def free(cls) -> TritonPorts:
+        """Return ports that are free now."""
+        return cls(*free_ports(3))
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from benchmarks.gateway.place import Place, Stopped, free_port
+from benchmarks.gateway.place import Place, Stopped
 from benchmarks.gateway.workload import REPOSITORY
 from embark.cli.schema import apply_schema
 from embark.cluster.local import Addresses, LocalCluster
 from embark.config import Configuration, load
 from embark.errors import EmbArkError
+from embark.ports import free_port
 
 
 def start_cluster(place: Place) -> Addresses:

@@ -17,7 +17,7 @@ import httpx
 from benchmarks.gateway.clients import Clients
 from embark.child import Child, Report
 from embark.settings import GatewaySettings
-from embark.triton import Command, free_ports
+from embark.triton import Command
 
 ENVIRONMENTS: Final = Path(".cache") / "bench"
 REQUIREMENTS: Final = Path(__file__).parent / "requirements"
@@ -82,11 +82,6 @@ class Place:
         """End a server before the run does."""
         self.clients.disconnect()
         self.servers.pop(name).stop(_STOP_SECONDS)
-
-
-def free_port() -> int:
-    """Return a port on loopback that is free now."""
-    return free_ports().http
 
 
 def answers(url: str) -> Callable[[], bool]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import random
-import socket
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from embark.errors import ConfigurationError
+from embark.ports import free_ports
 
 PLAN_FILE = "cluster.json"
 HOST = "127.0.0.1"
@@ -22,8 +21,6 @@ DEFAULT_KAFKA_PORT = 9092
 
 # Below the range from which Linux takes ports for outgoing connections: one of those could occupy
 # a recorded port while its server is down.
-_PORTS = range(20000, 32000)
-_TRIES = 1000
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ def draw(nodes: int, cassandra_port: int, kafka_port: int) -> Plan:
         raise ConfigurationError(
             f"--cassandra-port and --kafka-port are both {kafka_port}; choose two"
         )
-    storage, controller, *jmx = _free_ports(2 + nodes, node_hosts(nodes))
+    storage, controller, *jmx = free_ports(2 + nodes, node_hosts(nodes))
     return Plan(
         name=base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="),
         nodes=nodes,
@@ -104,25 +101,3 @@ def load(folder: Path) -> Plan | None:
         raise ConfigurationError(
             f"{file} cannot be read ({error}); if its data can go, remove {folder}"
         ) from None
-
-
-def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
-def _free_ports(count: int, hosts: tuple[str, ...]) -> list[int]:
-    ports: set[int] = set()
-    for _ in range(_TRIES):
-        port = random.choice(_PORTS)
-        if all(is_free(host, port) for host in hosts):
-            ports.add(port)
-        if len(ports) == count:
-            return list(ports)
-    raise ConfigurationError(f"no {count} free ports from {_PORTS.start} to {_PORTS.stop - 1}")

@@ -13,8 +13,8 @@ from embark.cluster.cassandra import CassandraNode
 from embark.cluster.java import find_java
 from embark.cluster.kafka import KafkaBroker
 from embark.cluster.maven import fetch_jars
-from embark.cluster.plan import is_free
 from embark.errors import ConfigurationError, Unavailable
+from embark.ports import is_free
 
 Part = CassandraNode | KafkaBroker
 

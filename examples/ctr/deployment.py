@@ -10,7 +10,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from rich.console import Console
 from embark.config import load
 from embark.errors import ConfigurationError
 from embark.models import exported_models
+from embark.ports import free_port
 from examples.ctr.work import Work
 
 _START_S = 180.0
@@ -110,7 +110,7 @@ def running(deployment: Deployment) -> Iterator[str]:
     Raises:
         ConfigurationError: it does not start; the message is its own.
     """
-    command = [sys.executable, "-m", "embark", "up", "--json", "--port", str(_free_port())]
+    command = [sys.executable, "-m", "embark", "up", "--json", "--port", str(free_port())]
     console.print("$ embark up")
     process = subprocess.Popen(
         command,
@@ -153,9 +153,3 @@ def _ready_url(process: subprocess.Popen[str]) -> str:
         if time.monotonic() > deadline:
             break
     raise ConfigurationError("the platform did not start; it said:\n" + "\n".join(said))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ import numpy as np
 from rich.console import Console
 
 from embark.errors import ConfigurationError
+from embark.ports import free_port
 from examples.ctr.deployment import own, running
 from examples.ctr.scorer import Scorer
 from examples.ctr.serving.inline import InlineTimes, InlineTowers
@@ -151,9 +151,7 @@ def _shipped(scorer: Scorer) -> list[str]:
 @contextmanager
 def _service(work: Path, url: str) -> Iterator[str]:
     """Run the scoring service; yields its URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [sys.executable, "-m", "examples.ctr", "serve", "--work", str(work), "--url", url]
     process = subprocess.Popen([*command, "--port", str(port)], start_new_session=True)
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from rich.table import Table
 
 from embark.client import Client, Embeddings, Lookup, Sendable
 from embark.config import load
+from embark.ports import free_port
 from examples.demo.inputs import SENTENCES, photographs
 from export.reference import Reference
 from export.verification import cosines
@@ -77,7 +77,7 @@ def main() -> int:
 def _platform() -> Iterator[str]:
     """Run `embark up` on the demo's own data folder; yields its URL."""
     command = [sys.executable, "-m", "embark", "up", "--json", "--data", str(DATA)]
-    command += ["--port", str(_free_port())]
+    command += ["--port", str(free_port())]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield _ready_url(process)
@@ -176,12 +176,6 @@ def _show(seen: Sequence[Seen]) -> None:
 def _is_good(one: Seen) -> bool:
     first_seen = all(item.status == "oov" for item in one.first.items)
     return first_seen and bool(one.second.hits.all()) and one.cosine >= _MIN_COSINE
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

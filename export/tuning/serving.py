@@ -18,7 +18,7 @@ import httpx
 
 from embark.child import Child
 from embark.errors import EmbArkError
-from embark.triton import forget_shared_memory, free_ports, triton_command
+from embark.triton import TritonPorts, forget_shared_memory, triton_command
 from export.triton_config import retuned
 from export.tuning.record import Candidate
 
@@ -63,7 +63,7 @@ def serving(served: Served, candidate: Candidate, folder: Path) -> Iterator[str]
     shutil.rmtree(folder, ignore_errors=True)
     models = folder / "models"
     _link(served, retuned(served.repository, served.name, candidate), models)
-    ports = free_ports()
+    ports = TritonPorts.free()
     region = f"embark_tune_{os.getpid()}_"
     log = folder / "triton.log"
     triton = Child(

@@ -17,12 +17,12 @@ from embark.api_keys import Scope, new_key, write_keys
 from embark.backends import QUEUE_FILE
 from embark.inputs import text_input
 from embark.keys import Key, digest
+from embark.ports import free_port
 from embark.queue.base import Lane, Request
 from embark.queue.sqlite import SqliteQueue
 from tests.browser.conftest import Open
 from tests.support.browser import LoneGateway
 from tests.support.models import GENERATION
-from tests.support.stack import free_port
 
 Start = Callable[..., LoneGateway]
 

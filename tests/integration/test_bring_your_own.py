@@ -24,6 +24,7 @@ from skimage import data
 
 from embark import Client
 from embark.models import load_catalogue
+from embark.ports import free_port
 from export.__main__ import main
 from export.encoders.base import Encoder
 from export.reference import Reference
@@ -31,7 +32,7 @@ from export.serving.bfloat16 import has_bfloat16
 from export.sources import open_encoder
 from export.sources.options import Options
 from export.verification import cosines
-from tests.support.stack import free_port, wait_until
+from tests.support.stack import wait_until
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "encoders.md"

@@ -17,7 +17,8 @@ import pytest
 
 from embark.cluster.local import LocalCluster
 from embark.errors import ConfigurationError, Unavailable
-from tests.support.stack import free_port, wait_until
+from embark.ports import free_port
+from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.stack
 

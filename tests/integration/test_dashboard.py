@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from embark.client import Client, ImageUrl
+from embark.ports import free_port
 from tests.support.prometheus import ROOT, Prometheus, watching
-from tests.support.stack import Stack, free_port, running, wait_for_hits, wait_until
+from tests.support.stack import Stack, running, wait_for_hits, wait_until
 
 pytestmark = pytest.mark.stack
 

@@ -23,10 +23,11 @@ from embark.inputs import image_url_input, text_input
 from embark.invalidation import Invalidation
 from embark.keys import Key, digest
 from embark.models import Catalogue
+from embark.ports import free_port
 from embark.settings import Settings
 from tests.support.gateway import vector_of
 from tests.support.models import DIMENSION, GENERATION, catalogue
-from tests.support.stack import free_port, wait_until
+from tests.support.stack import wait_until
 
 TEXTS = [f"text {number}" for number in range(40)]
 URL = "http://example.com/image.png"

@@ -17,9 +17,10 @@ import httpx
 import numpy as np
 import pytest
 
+from embark.ports import free_port
 from loadtests.arrivals import schedule
 from loadtests.scenario import parse_scenario
-from tests.support.stack import Stack, free_port, running, wait_until
+from tests.support.stack import Stack, running, wait_until
 
 pytestmark = pytest.mark.stack
 

@@ -15,8 +15,9 @@ from typing import Any
 import httpx
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
+from embark.ports import free_port
 from tests.support.models import catalogue
-from tests.support.stack import free_port, wait_until
+from tests.support.stack import wait_until
 
 # Nothing but loopback can be reached, whatever a page asks.
 _ARGUMENTS = ("--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")

@@ -11,7 +11,7 @@ from typing import Any
 from embark.cli.schema import apply_schema
 from embark.cluster.local import Addresses, LocalCluster
 from embark.config import Configuration, load, to_environment
-from tests.support.stack import free_port
+from embark.ports import free_port
 
 
 @contextmanager

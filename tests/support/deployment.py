@@ -18,11 +18,12 @@ from embark.child import Child
 from embark.cluster.local import LocalCluster
 from embark.config import to_environment
 from embark.metrics import SHARED_FOLDER
+from embark.ports import free_port
 from embark.settings import Settings
 from embark.triton import Command, TritonPorts, forget_shared_memory, triton_command
 from tests.support.cluster import applied, configuration, unique
 from tests.support.proxy import Proxy
-from tests.support.stack import REPOSITORY, free_port, wait_until
+from tests.support.stack import REPOSITORY, wait_until
 
 RETINA_ENVIRONMENT = REPOSITORY.parent / ".venv-retina"
 _START_SECONDS = 120
@@ -74,7 +75,7 @@ class Deployment:
             **to_environment(config),
             SHARED_FOLDER: str(metrics),
         }
-        ports = TritonPorts(free_port(), free_port(), free_port())
+        ports = TritonPorts.free()
         self.to_cassandra = self.to_retina = None
         consumer_retina = ports.grpc
         gateway_cassandra = addresses.cassandra_port

@@ -23,9 +23,10 @@ from embark.inputs import text_input
 from embark.keys import Key, digest
 from embark.metrics import SHARED_FOLDER
 from embark.models import Catalogue
+from embark.ports import free_port
 from tests.support.gateway import vector_of
 from tests.support.models import DIMENSION, GENERATION, catalogue
-from tests.support.stack import free_port, wait_until
+from tests.support.stack import wait_until
 
 _START_SECONDS = 60
 _STOP_SECONDS = 30

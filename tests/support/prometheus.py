@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.support.stack import REPOSITORY, free_port, wait_until
+from embark.ports import free_port
+from tests.support.stack import REPOSITORY, wait_until
 
 ROOT = REPOSITORY.parent
 BINARY = ROOT / ".cache/prometheus/usr/bin/prometheus"

@@ -34,8 +34,9 @@ from embark.cluster.plan import HOST
 from embark.cluster.probe import kafka_answers
 from embark.cluster.starting import STOP_SECONDS, Part
 from embark.config import Configuration
+from embark.ports import free_port
 from tests.support.cluster import configuration
-from tests.support.stack import free_port, wait_until
+from tests.support.stack import wait_until
 
 _SUPERUSER = "cassandra"  # and its password, in every new cluster
 _START_SECONDS = 120

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,17 +19,12 @@ import psutil
 from embark.backends import Backends, open_backends
 from embark.client import Client, Lookup, Sendable
 from embark.config import load
+from embark.ports import free_port
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 
 _START_SECONDS = 90
 _STOP_SECONDS = 90
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:

@@ -22,7 +22,7 @@ from embark.cluster.lock import locked
 from embark.cluster.plan import PLAN_FILE, Plan, draw, load, save
 from embark.cluster.probe import cassandra_answers, kafka_answers
 from embark.errors import ConfigurationError
-from tests.support.stack import free_port
+from embark.ports import free_port
 
 PLAN = Plan(
     name="9xR4mQ2sT0uC0hYvVg3b5A",

@@ -10,9 +10,9 @@ import pytest
 
 from consumers.status import LIVE, METRICS, READY, StatusServer
 from embark.errors import ConfigurationError
+from embark.ports import free_port
 from embark.settings import ConsumerSettings
 from tests.support.gateway import service
-from tests.support.stack import free_port
 
 
 def test_it_tells_metrics_and_whether_the_archive_is_there(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.gateway.peers.base import HttpSubject
-from benchmarks.gateway.place import Place, answers, free_port
+from benchmarks.gateway.place import Place, answers
 from benchmarks.gateway.workload import REPOSITORY, Batch
 from embark.binary import KEYS_TYPE, VECTORS_TYPE, Status
 from embark.inputs import Modality
 from embark.metrics import SHARED_FOLDER
 from embark.models import Model
+from embark.ports import free_port
 
 
 class EmbArkKeys(HttpSubject):

