@@ -35,7 +35,6 @@ from benchmarks.gateway.place import (
     REQUIREMENTS,
     Place,
     answers,
-    free_port,
     gunicorn,
     own_server,
     place_in,
@@ -44,6 +43,7 @@ from benchmarks.gateway.rounds import Slice, Spread, alternate, ratio, spread
 from benchmarks.gateway.subjects import fill_archive
 from benchmarks.gateway.workload import REPOSITORY, Batch, model_of
 from embark.inputs import Modality
+from embark.ports import free_port
 from embark.settings import GatewaySettings
 
 APP = "benchmarks.gateway.programs.gateway_app:app"

@@ -12,11 +12,11 @@ from benchmarks.gateway.place import (
     Stopped,
     answers,
     environment_of,
-    free_port,
     own_server,
 )
 from benchmarks.gateway.workload import Batch
 from embark.inputs import Modality
+from embark.ports import free_port
 from embark.settings import GatewaySettings
 
 _PROGRAM = "redis-server"
