@@ -23,7 +23,7 @@ from tests.conftest import ALLOWED_ORIGIN
 from tests.integration.test_end_to_end import jpeg
 from tests.support.browser import PATIENT_MS, Tab
 from tests.support.origin import answer, origin
-from tests.support.stack import REPOSITORY, Stack, all_hits, running, wait_until
+from tests.support.stack import Stack, all_hits, repository_of, running, wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -41,10 +41,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The platform with one model of each kind, in open mode."""
-    repository = tmp_path_factory.mktemp("models")
-    for name in ("minilm", "resnet50"):
-        for folder in REPOSITORY.glob(f"{name}*"):
-            (repository / folder.name).symlink_to(folder)
+    repository = repository_of(tmp_path_factory.mktemp("models"), "minilm", "resnet50")
     with running(tmp_path_factory.mktemp("platform"), SETTINGS, repository) as stack:
         yield stack
 

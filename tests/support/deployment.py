@@ -23,7 +23,7 @@ from embark.settings import Settings
 from embark.triton import Command, TritonPorts, forget_shared_memory, triton_command
 from tests.support.cluster import applied, configuration, unique
 from tests.support.proxy import Proxy
-from tests.support.stack import REPOSITORY, wait_until
+from tests.support.stack import REPOSITORY, repository_of, wait_until
 
 RETINA_ENVIRONMENT = REPOSITORY.parent / ".venv-retina"
 _START_SECONDS = 120
@@ -57,11 +57,12 @@ class Deployment:
         self.lines: list[str] = []
         addresses = cluster.start()
         self._copies = len(addresses.contact_points)
+        repository = repository_of(folder / "served", "minilm", "inception_v3")
         names = {
             "data": str(folder / "data"),
             "archive__cassandra__keyspace": unique("f"),
             "queue__kafka__prefix": unique("f"),
-            "retina__model_repository": str(REPOSITORY),
+            "retina__model_repository": str(repository),
             "log__format": "json",
             # They have tests of their own; their index in Cassandra would take most of two cores.
             "archive__neighbours__models": (),
@@ -87,7 +88,7 @@ class Deployment:
         self._retina_http = ports.http
         region = f"embark_test_{free_port()}_"
         self.parts: dict[str, Child] = {}
-        triton = triton_command(RETINA_ENVIRONMENT, REPOSITORY, folder / "triton", ports, region)
+        triton = triton_command(RETINA_ENVIRONMENT, repository, folder / "triton", ports, region)
         self._add("triton", triton, folder, lambda pid: forget_shared_memory(region))
         for number in (1, 2):
             self._add(
