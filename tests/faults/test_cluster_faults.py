@@ -102,7 +102,6 @@ PROXIED = {
     "kill-the-only-cassandra": killed("cassandra"),
 }
 SHORT = {
-    "kill-one-of-three-cassandra",
     "stop-one-of-three-cassandra",
     "kill-kafka",
     "kill-triton",
