@@ -15,8 +15,9 @@ from tests.support.browser import LoneGateway, Tab, chromium
 expect.set_options(timeout=45_000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Not for longer: its event loop lets no other run in this thread."""
     with chromium() as opened:
         yield opened
 
