@@ -127,7 +127,9 @@ def test_the_command_does_all_that_needs_no_gpu_and_then_says_what_is_missing(
     load()  # its libraries may be named relative to the present folder
     monkeypatch.chdir(tmp_path)
     status = _export(tmp_path / "models", "--backend", "tensorrt", "--precision", precision)
-    said = capsys.readouterr().err.splitlines()
+    # Beside it, libraries may complain of a stream that an earlier test has closed.
+    lines = capsys.readouterr().err.splitlines()
+    said = [line for line in lines if line.startswith(("blobs: ", "export: "))]
     calibrated = ["calibrating"] * (precision == "int8")
     steps = ["loading weights", "compiling to ONNX", *calibrated, "verifying against PyTorch"]
     assert said[: len(steps)] == [f"blobs: {step}" for step in steps]

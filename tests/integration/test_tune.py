@@ -130,7 +130,7 @@ def test_an_interrupted_tuning_leaves_nothing_behind(
             _, said = tuner.communicate(timeout=60)
         finally:
             tuner.kill()
-    assert tuner.returncode == 130
+    assert tuner.returncode == 130, said
     assert "interrupted" in said
     assert not any(shared.glob(segments))
     assert not any(tmp_path.glob("embark-tune-*"))
