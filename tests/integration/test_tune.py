@@ -130,7 +130,9 @@ def test_an_interrupted_tuning_leaves_nothing_behind(
             _, said = tuner.communicate(timeout=60)
         finally:
             tuner.kill()
-    assert tuner.returncode == 130, said
+    # Python ends by the signal if it came while a string was executed, as dataclasses do; a shell
+    # says 130 then, too.
+    assert tuner.returncode in (130, -signal.SIGINT), said
     assert "interrupted" in said
     assert not any(shared.glob(segments))
     assert not any(tmp_path.glob("embark-tune-*"))
