@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from embark.errors import ConfigurationError
-from embark.ports import free_ports
+from embark.ports import LOOPBACK, free_ports
 
 PLAN_FILE = "cluster.json"
-HOST = "127.0.0.1"
+HOST = LOOPBACK
 NODE_COUNTS = (1, 3)
 DEFAULT_NODES = 1
 DEFAULT_CASSANDRA_PORT = 9042

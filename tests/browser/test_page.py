@@ -21,7 +21,7 @@ from embark.client import Client, ImageUrl
 from tests.browser.conftest import Open
 from tests.conftest import ALLOWED_ORIGIN
 from tests.integration.test_end_to_end import jpeg
-from tests.support.browser import PATIENT_MS, Tab
+from tests.support.browser import Tab
 from tests.support.origin import answer, origin
 from tests.support.stack import Stack, all_hits, repository_of, running, wait_until
 
@@ -30,7 +30,6 @@ pytestmark = pytest.mark.stack
 PARTS = ("Gateway", "Archive", "Queue", "Consumers", "Retina")
 NEAR = ["a red leather jacket for women", "red leather women's jacket", "<b>leather</b> jacket"]
 SETTINGS = {
-    "EMBARK_GATEWAY__OBJECTIVE_MS": PATIENT_MS,
     "EMBARK_CONSUMER__FETCH__ALLOW_NETWORKS": f"{ALLOWED_ORIGIN}/32",
     "EMBARK_ARCHIVE__SOURCES__IMAGES": "true",
     "EMBARK_QUEUE__MAX_ATTEMPTS": "1",

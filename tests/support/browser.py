@@ -17,14 +17,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_pla
 
 from embark.ports import free_port
 from tests.support.models import catalogue
-from tests.support.stack import wait_until
+from tests.support.stack import PATIENT_MS, wait_until
 
 # Nothing but loopback can be reached, whatever a page asks.
 _ARGUMENTS = ("--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
 _START_SECONDS = 60
-
-PATIENT_MS = "60000"
-"""For `gateway.objective_ms`: nothing is turned away because the machine is busy with tests."""
 
 
 @contextmanager
