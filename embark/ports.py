@@ -1,7 +1,8 @@
 """Ports on which servers of one machine may listen, found before the servers start.
 
 Not those that the system gives to outgoing connections (Linux: 32768 and above): a server that
-takes seconds to start would now and then find its port taken by a client's end of a connection.
+takes seconds to start, or is down for a while, would now and then find its port taken by a client's
+end of a connection.
 """
 
 from __future__ import annotations

@@ -19,9 +19,6 @@ DEFAULT_NODES = 1
 DEFAULT_CASSANDRA_PORT = 9042
 DEFAULT_KAFKA_PORT = 9092
 
-# Below the range from which Linux takes ports for outgoing connections: one of those could occupy
-# a recorded port while its server is down.
-
 
 @dataclass(frozen=True)
 class Plan:
