@@ -19,6 +19,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -104,20 +105,20 @@ def decode(key: Key, record: bytes, dimension: int) -> Record:
     if len(record) < HEADER.size:
         raise CorruptRecord(f"record of {key} has {len(record)} bytes, fewer than its header")
     version, kind, length, checksum, written_ms = HEADER.unpack_from(record)
-    payload = memoryview(record)[HEADER.size :]
     if checksum != _checksum(key, record):
         raise CorruptRecord(f"record of {key} fails its checksum")
     if version != LAYOUT_VERSION:
         raise CorruptRecord(f"record of {key} has layout {version}; this reads {LAYOUT_VERSION}")
     if kind == _FAILURE:
-        return Failure(**orjson.loads(payload), written_ms=written_ms)
+        return Failure(**orjson.loads(record[HEADER.size :]), written_ms=written_ms)
     dtype = _DTYPE_OF_KIND.get(kind)
-    if dtype is None or length != dimension or len(payload) != length * dtype.itemsize:
+    size = len(record) - HEADER.size
+    if dtype is None or length != dimension or size != length * dtype.itemsize:
         raise CorruptRecord(
-            f"record of {key} has kind {kind}, dimension {length} and {len(payload)} bytes of"
+            f"record of {key} has kind {kind}, dimension {length} and {size} bytes of"
             f" payload; expected a vector of dimension {dimension}"
         )
-    return Embedding(np.frombuffer(payload, dtype), written_ms)
+    return Embedding(np.frombuffer(record, dtype, length, HEADER.size), written_ms)
 
 
 def _seal(key: Key, kind: int, dimension: int, payload: bytes, now_ms: int) -> bytes:
@@ -127,6 +128,11 @@ def _seal(key: Key, kind: int, dimension: int, payload: bytes, now_ms: int) -> b
 
 
 def _checksum(key: Key, record: bytes) -> int:
-    name = f"{key.model}:{key.generation}:".encode() + key.digest
-    view = memoryview(record)
-    return zlib.crc32(view[_AFTER_CHECKSUM:], zlib.crc32(view[:_CHECKSUM_AT], zlib.crc32(name)))
+    of_key = zlib.crc32(key.digest, _checksum_of_names(key.model, key.generation))
+    of_head = zlib.crc32(record[:_CHECKSUM_AT], of_key)
+    return zlib.crc32(memoryview(record)[_AFTER_CHECKSUM:], of_head)
+
+
+@lru_cache(64)
+def _checksum_of_names(model: str, generation: str) -> int:
+    return zlib.crc32(f"{model}:{generation}:".encode())

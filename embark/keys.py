@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from embark.errors import BadRequest
 from embark.inputs import Input, InputKind
@@ -21,9 +21,10 @@ _PRINTED = re.compile(r"([a-z0-9][a-z0-9_.-]{0,63}):([0-9a-f]{16}):([0-9a-f]{32}
 _PERSONALISATION = {kind: f"embark/{kind.value}".encode() for kind in InputKind}
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """The name of one vector in the archive.
+
+    A tuple, since a lookup hashes and compares each of its keys many times.
 
     Attributes:
         model: public model name.

@@ -98,10 +98,11 @@ class Batches:
             results = self._lookups.answer(rest, on_miss, wait_ms, within_s=within_s)
             for (model, batch, position), result in zip(places, results, strict=True):
                 record = result.record
-                batch.statuses[position] = _status(result)
-                batch.vectors[position] = (
-                    record.vector if isinstance(record, Embedding) else model.oov
-                )
+                if isinstance(record, Embedding):
+                    batch.vectors[position] = record.vector  # its status is 0, a hit
+                else:
+                    batch.vectors[position] = model.oov
+                    batch.statuses[position] = _status(result)
         return batches
 
     def from_memory(self, model: Model, digests: Digests) -> Batch | None:
@@ -143,6 +144,7 @@ class Batches:
 
 
 def _status(result: Result) -> Status:
+    """Return the status of what is no hit."""
     if result.status == "oov":
         return Status.QUEUED if result.queued else Status.OOV
-    return Status.HIT if result.status == "hit" else Status.FAILED
+    return Status.FAILED

@@ -27,13 +27,13 @@ def count_results(
     tally: dict[tuple[str, str], int] = {}
     tiers: dict[tuple[str, str], int] = {}
     for result in results:
-        labels = (result.item.model.name, result.status)
-        tally[labels] = tally.get(labels, 0) + 1
-        if result.status == "hit":
-            labels = (labels[0], "l1" if result.item.key in in_l1 else "archive")
+        key, status = result.item.key, result.status
+        tally[key.model, status] = tally.get((key.model, status), 0) + 1
+        if status == "hit":
+            labels = (key.model, "l1" if key in in_l1 else "archive")
             tiers[labels] = tiers.get(labels, 0) + 1
-        if answers[result.item.key] is LATE:
-            LATE_ITEMS.labels(model=result.item.model.name).inc()
+        elif answers[key] is LATE:
+            LATE_ITEMS.labels(model=key.model).inc()
     for (model, status), count in tally.items():
         LOOKUP_ITEMS.labels(model=model, status=status).inc(count)
     for (model, tier), count in tiers.items():

@@ -31,6 +31,7 @@ from embark.metrics import (
 from embark.models import Model
 from embark.queue.base import Lane, Request
 from embark.settings import GatewaySettings
+from embark.store.base import Absent
 from embark.usage import Usage
 from gateway.counts import count_results
 from gateway.items import Item
@@ -268,7 +269,7 @@ class Lookups:
 def _by_model(items: Iterable[Item]) -> Iterable[list[Item]]:
     by_model: dict[str, list[Item]] = {}
     for item in items:
-        by_model.setdefault(item.model.name, []).append(item)
+        by_model.setdefault(item.key.model, []).append(item)
     return by_model.values()
 
 
@@ -282,9 +283,9 @@ def _distinct(items: Sequence[Item]) -> dict[Key, Item]:
 
 
 def _is_record(answer: Answer) -> bool:
-    return isinstance(answer, Embedding | Failure)
+    return not isinstance(answer, Absent)
 
 
 def _result(item: Item, answer: Answer, queued: bool) -> Result:
-    record = answer if isinstance(answer, Embedding | Failure) else None
+    record = None if isinstance(answer, Absent) else answer
     return Result(item, record, queued and record is None)
