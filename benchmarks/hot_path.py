@@ -1,10 +1,10 @@
 """Where the time of a lookup goes that memory answers: stage by stage, and beside a bare route.
 
 `python -m benchmarks.hot_path`: a gateway on an embedded archive, asked in this process through
-WSGI, without a server. Each stage is called by itself, and all take turns in every round. What is
-printed is the CPU time of the calling thread, in microseconds: the median over rounds, and the
-least; other work on the machine counts little. The ratio is to a Flask route that returns as many
-constant bytes.
+WSGI, without a server; and one without a memory, which reads all from the archive. Each stage is
+called by itself, and all take turns in every round. What is printed is the CPU time of the calling
+thread, in microseconds: the median over rounds, and the least; other work on the machine counts
+little. The ratio is to a Flask route that returns as many constant bytes.
 """
 
 from __future__ import annotations
@@ -57,11 +57,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        gateway = _gateway(Path(folder), options.keys)
+        gateway = _gateway(Path(folder) / "hot", options.keys)
+        cold = _gateway(Path(folder) / "cold", options.keys, l1_bytes=0)
         try:
-            found = _measure(_stages(gateway, options.keys), options.rounds)
+            found = _measure(_stages(gateway, cold, options.keys), options.rounds)
         finally:
             gateway.close()
+            cold.close()
     _show(found, options.keys)
     if options.json:
         options.json.write_text(json.dumps({"keys": options.keys, "us": found}, indent=1), "utf-8")
@@ -75,12 +77,16 @@ def _digests(count: int) -> list[bytes]:
     return [digest(text_input(text)) for text in _texts(count)]
 
 
-def _gateway(folder: Path, count: int) -> Gateway:
+def _gateway(folder: Path, count: int, *, l1_bytes: int = 2**28) -> Gateway:
     facts = drawn_facts("words", DIMENSION)
     version = folder / "models" / "words" / "1"
     version.mkdir(parents=True)
     (version / FACTS_FILE).write_text(facts.model_dump_json(), "utf-8")
-    overrides = {"data": str(folder), "retina.model_repository": str(folder / "models")}
+    overrides = {
+        "data": str(folder),
+        "retina.model_repository": str(folder / "models"),
+        "gateway.l1.max_bytes": l1_bytes,
+    }
     settings = load(environment={}, overrides=overrides).settings
     backends = open_backends(settings)
     rng = np.random.default_rng(0)
@@ -94,7 +100,7 @@ def _gateway(folder: Path, count: int) -> Gateway:
     return Gateway(settings, backends)
 
 
-def _stages(gateway: Gateway, count: int) -> dict[str, Stage]:
+def _stages(gateway: Gateway, cold: Gateway, count: int) -> dict[str, Stage]:
     model = gateway.following.current["words"]
     listed = _digests(count)
     body, digests = b"".join(listed), packed(listed)
@@ -115,6 +121,7 @@ def _stages(gateway: Gateway, count: int) -> dict[str, Stage]:
         "keys in binary, through Flask": _calls(
             gateway.app, body, KEYS_TYPE, query="model=words&wait_ms=0"
         ),
+        "keys in binary, from the archive": _calls(cold.app, body, KEYS_TYPE, query="model=words"),
         "texts in JSON, answer in binary": _calls(
             gateway.app, in_json, "application/json", accept=VECTORS_TYPE
         ),
