@@ -4,7 +4,7 @@
 # make test-fast  the tests that start no server, under a minute
 # make slo        the CTR example's scoring service under its objective, beside inline towers
 # make test-faults  faults on the real servers, in full: about half an hour
-# make bench      everything that docs/benchmarks.md compares, side by side: about half an hour
+# make bench      everything that docs/benchmarks.md compares, side by side: about 40 minutes
 # make check      lint, format, types and import directions
 # make check-docker  every checker of docker/
 # make docs       write docs/configuration.md and docs/metrics.md again
