@@ -24,7 +24,7 @@ from embark.queue.kafka.topics import Topics
 from export.reference import Reference
 from export.verification import cosines
 from tests.support.deployment import Deployment
-from tests.support.stack import all_hits, drained, wait_for_hits, wait_until
+from tests.support.stack import all_asked, all_hits, drained, wait_for_hits, wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -133,7 +133,7 @@ def test_poison_becomes_dead_letters_and_delays_nothing(
         produce(proxied, topics.requests(lane), list(records.values()))
     texts = [f"after the poison {number}" for number in range(20)]
     with Client(proxied.urls[0]) as client:
-        client.lookup(texts, "minilm")
+        wait_until(lambda: all_asked(client, texts), 60, "all are queued")
         wait_until(lambda: all_hits(client, texts), 60, "all are hits")
         wait_until(lambda: drained(client), 60, "the poison is committed")
     letters = command(proxied, "queue", "dead", "list", "--json")["dead"]

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import httpx
 import numpy as np
@@ -19,7 +18,7 @@ from PIL import Image
 from embark.client import Client, ImageUrl, Sendable
 from tests.support.deployment import Deployment
 from tests.support.origin import answer, origin
-from tests.support.stack import all_hits, drained, wait_until
+from tests.support.stack import all_asked, all_hits, drained, wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.cluster]
 
@@ -63,17 +62,12 @@ def ask(deployment: Deployment, model: str, inputs: Sequence[Sendable], each: in
         found = clients[number % len(clients)].lookup([work[number]], model)
         return found.items[0].status
 
-    def is_queued(one: Sendable) -> bool:
-        return clients[0].lookup([one], model).items[0].queued is not False
-
     hold(deployment, signal.SIGSTOP)
     began = time.monotonic()
     try:
         with ThreadPoolExecutor(len(clients)) as pool:
             statuses = list(pool.map(look_up, range(len(work))))
-        # While the archive is late, nobody knows that an input is missing, and asks for it.
-        for one in inputs:
-            wait_until(partial(is_queued, one), 60, "it is queued")
+        wait_until(lambda: all_asked(clients[0], inputs, model), 60, "all are queued")
         seconds = time.monotonic() - began
     finally:
         hold(deployment, signal.SIGCONT)

@@ -57,5 +57,10 @@ def applied(config: Configuration) -> Configuration:
 
 def environment_of(addresses: Addresses, stem: str, **changes: Any) -> dict[str, str]:
     """Settings as environment variables, for a platform that has a part of a cluster to itself."""
-    own = {"archive__cassandra__keyspace": unique(stem), "queue__kafka__prefix": unique(stem)}
+    own = {
+        "archive__cassandra__keyspace": unique(stem),
+        "queue__kafka__prefix": unique(stem),
+        # A read that is late on a busy machine would be taken for a vector that is not there.
+        "gateway__archive_timeout_ms": 1000,
+    }
     return to_environment(applied(configuration(addresses, **own, **changes)))
