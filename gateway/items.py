@@ -112,7 +112,7 @@ class ItemMaker:
             model = self._catalogue[named.model]
         if model.name != named.model:
             raise BadRequest(
-                f"the key is of model {named.model}, the item asks {model.name}",
+                f"the key is of model {named.model}, and {model.name} is asked",
                 code="wrong_model",
             )
         return Item(index, model, Key(model.name, model.generation, named.digest), None)

@@ -15,6 +15,7 @@ from embark.config import load
 from embark.errors import BadRequest, ConfigurationError
 
 _DEFAULT_KEEP_HOURS = 24.0
+_MOST_DAYS = 36_500
 
 
 def add_parser(commands: Any) -> None:
@@ -36,14 +37,14 @@ def add_parser(commands: Any) -> None:
         help="read: lookups that queue nothing; enqueue: misses and prefetches are queued;"
         " admin: /v1/admin (may be repeated)",
     )
-    add.add_argument("--days", type=float, help="how long it is valid (default: for ever)")
+    add.add_argument("--days", type=_days, help="how long it is valid (default: for ever)")
     add.add_argument("--requests-per-second", type=float, help="in each gateway")
     add.add_argument("--concurrent", type=int, help="requests at once, in each gateway")
     rotate = actions.add_parser("rotate", help="make a new secret for a name")
     rotate.add_argument("name", help="whose key")
     rotate.add_argument(
         "--keep-hours",
-        type=float,
+        type=_hours,
         default=_DEFAULT_KEEP_HOURS,
         help="how long the old secret is valid beside it (default: 24)",
     )
@@ -54,6 +55,21 @@ def add_parser(commands: Any) -> None:
         action.add_argument("--file", type=Path, help="default: gateway.keys_file")
         action.add_argument("--json", action="store_true", help="print JSON")
         action.set_defaults(run=run)
+
+
+def _days(text: str) -> float:
+    return _number(text, least=1 / 86_400, most=_MOST_DAYS)
+
+
+def _hours(text: str) -> float:
+    return _number(text, least=0, most=_MOST_DAYS * 24)
+
+
+def _number(text: str, *, least: float, most: float) -> float:
+    number = float(text)
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:g}")
+    return number
 
 
 def _add(options: argparse.Namespace) -> int:

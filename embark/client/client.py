@@ -24,9 +24,17 @@ from embark.client.answers import (
     read_rows,
     refuse_unknown_models,
 )
-from embark.client.inputs import Item, Sendable, batches, encoded, missing_fields
+from embark.client.inputs import (
+    Item,
+    Sendable,
+    batches,
+    encoded_all,
+    missing_fields,
+    to_json,
+)
 from embark.client.transport import Transport
-from embark.errors import ServiceError
+from embark.errors import BadRequest, ServiceError
+from embark.keys import DIGEST_BYTES
 
 _NEIGHBOUR_ITEMS = 100
 
@@ -118,7 +126,7 @@ class Client:
         Raises:
             ServiceError: the service refused a request or cannot be reached, or a model is unknown.
         """
-        items = ({**encoded(one), "model": model} for model in inputs for one in inputs[model])
+        items = ({**one, "model": model} for model in inputs for one in encoded_all(inputs[model]))
         answers = self._send(
             "/v1/lookup", items, {"encoding": "base64", **missing_fields(on_miss, wait_ms)}, wait_ms
         )
@@ -153,8 +161,16 @@ class Client:
             wait_ms: see `lookup`.
 
         Raises:
+            BadRequest: the digests are of another type or shape.
             ServiceError: the service refused the request or cannot be reached.
         """
+        digests = np.asarray(digests)
+        if digests.dtype != np.uint8 or digests.shape[1:] != (DIGEST_BYTES,):
+            raise BadRequest(
+                f"digests must be uint8 of shape (n, {DIGEST_BYTES}), not {digests.dtype} of shape"
+                f" {digests.shape}",
+                code="invalid_keys",
+            )
         asked = {"model": model, "generation": generation, "dtype": dtype}
         query = {
             **missing_fields(on_miss, wait_ms),
@@ -192,8 +208,8 @@ class Client:
         headers = {"Content-Type": "application/json", "Accept": VECTORS_TYPE}
         fields = {**missing_fields(on_miss, wait_ms), "model": model, "partial": True}
         parts = [
-            self._rows(path, orjson.dumps({**fields, "items": batch}), wait_ms, headers)
-            for batch in batches(map(encoded, inputs), self._batch_items)
+            self._rows(path, to_json({**fields, "items": batch}), wait_ms, headers)
+            for batch in batches(encoded_all(inputs), self._batch_items)
         ]
         return join_rows(parts)
 
@@ -229,7 +245,7 @@ class Client:
             fields["minimum"] = minimum
         if generation is not None:
             fields["generation"] = generation
-        items = ({**encoded(one), "model": model} for one in inputs)
+        items = ({**one, "model": model} for one in encoded_all(inputs))
         most = min(self._batch_items, _NEIGHBOUR_ITEMS)
         answers = self._send("/v1/neighbours", items, fields, wait_ms, most)
         return [read_neighbourhood(answer) for answer in answers]
@@ -242,7 +258,7 @@ class Client:
         Raises:
             ServiceError: the service refused the request or cannot be reached.
         """
-        items = ({**encoded(one), "model": model} for one in inputs)
+        items = ({**one, "model": model} for one in encoded_all(inputs))
         return [answer.get("key") for answer in self._send("/v1/prefetch", items, {}, None)]
 
     def models(self) -> list[dict[str, Any]]:
@@ -280,7 +296,7 @@ class Client:
     ) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []
         for batch in batches(items, most or self._batch_items):
-            body = orjson.dumps({**fields, "partial": True, "items": batch})
+            body = to_json({**fields, "partial": True, "items": batch})
             try:
                 answer = self._transport.request("POST", path, body, (wait_ms or 0) / 1000)
             except ServiceError as error:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from embark.errors import BadRequest
 from embark.keys import Key
@@ -30,7 +33,29 @@ Sendable = str | bytes | Path | ImageUrl | Key
 """A text, an image's bytes, an image file, an image's URL, or a key."""
 
 
-def encoded(one: Sendable) -> dict[str, str]:
+def encoded_all(inputs: Sequence[Sendable]) -> Iterator[Item]:
+    """Yield inputs as items of a request.
+
+    Raises:
+        BadRequest: it is a single input, or a file cannot be read.
+    """
+    if isinstance(inputs, Sendable):
+        raise BadRequest(
+            f"inputs must be a list of inputs, not one {type(inputs).__name__}; put it into a list",
+            code="invalid_items",
+        )
+    return map(encoded, inputs)
+
+
+def to_json(body: Any) -> bytes:
+    """Return the body of a request; a text that is no Unicode is refused by the service, alone."""
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        return json.dumps(body).encode("ascii")
+
+
+def encoded(one: Sendable) -> Item:
     """Return an input as an item of a request.
 
     Raises:

@@ -31,7 +31,8 @@ class Transport:
         authority: file with the authority to trust, PEM, None for the system's.
 
     Raises:
-        ConfigurationError: the authority's file cannot be used, or the secret cannot be sent.
+        ConfigurationError: the URL has no scheme, the authority's file cannot be used, or the
+            secret cannot be sent.
     """
 
     def __init__(
@@ -42,6 +43,8 @@ class Transport:
         api_key: str | None = None,
         authority: Path | None = None,
     ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigurationError(f"the service's URL needs http:// or https://: {url!r}")
         self._http: Final = httpx.Client(
             base_url=url,
             timeout=timeout_s,

@@ -92,6 +92,8 @@ def bring(
         one = _Modality(client, catalogue, model, limits, report)
         sides[modality] = one.side(modality, values, problems)
         used[modality.value] = {"model": model["name"], "generation": model["generation"]}
+    if not catalogue.items:
+        raise BadRequest("the catalogue has no item", code="empty_catalogue")
     if not used:
         raise BadRequest("the service has no model for what the catalogue has", code="no_model")
     return Vectors(sides[Modality.TEXT], sides[Modality.IMAGE], used, problems)

@@ -36,7 +36,11 @@ def has_keys() -> bool:
 
 def wants_vectors() -> bool:
     """Whether the current request is to be answered in binary."""
-    return VECTORS_TYPE in request.headers.get("Accept", "")
+    # Most requests name it not at all, and reading the header takes longer than this.
+    if VECTORS_TYPE not in request.headers.get("Accept", "").lower():
+        return False
+    named = {name.lower(): quality for name, quality in request.accept_mimetypes}
+    return 0 < named.get(VECTORS_TYPE, 0) >= named.get("application/json", 0)
 
 
 def look_up_keys(parser: ItemParser, batches: Batches, settings: GatewaySettings) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from flask import Blueprint, Response, request
 
@@ -27,6 +28,14 @@ _PARAMETERS = frozenset((*_FIELDS - {"items", "partial"}, *_CONTENTS))
 _DEFAULT_K = 10
 
 
+def _refuse_other_encodings(query: bytes) -> None:
+    # Werkzeug would take the escape of a byte that is not UTF-8 for the letters of the escape.
+    try:
+        unquote_to_bytes(query).decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadRequest("the query is not UTF-8", code="invalid_text") from None
+
+
 def routes(parser: ItemParser, near: NearItems, settings: GatewaySettings) -> Blueprint:
     """Return the endpoints."""
     blueprint = Blueprint("neighbours", __name__)
@@ -37,6 +46,7 @@ def routes(parser: ItemParser, near: NearItems, settings: GatewaySettings) -> Bl
 
     @blueprint.get("/v1/neighbours")
     def get() -> Response:
+        _refuse_other_encodings(request.query_string)
         return answer(_from_parameters(request.args))
 
     def answer(body: Mapping[str, Any]) -> Response:

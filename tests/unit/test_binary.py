@@ -183,6 +183,25 @@ def test_a_number_that_float16_cannot_hold_is_not_sent_as_infinity(here: Service
     assert (answer.status_code, answer.json["error"]["code"]) == (400, "invalid_dtype")  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (VECTORS_TYPE, VECTORS_TYPE),
+        (VECTORS_TYPE.upper(), VECTORS_TYPE),
+        (f"{VECTORS_TYPE}, application/json;q=0.5", VECTORS_TYPE),
+        (f"{VECTORS_TYPE};q=0, application/json", "application/json"),
+        (f"application/json, {VECTORS_TYPE};q=0.1", "application/json"),
+        ("*/*", "application/json"),
+    ],
+)
+def test_who_accepts_both_forms_is_answered_in_the_one_preferred(
+    here: Service, accept: str, content_type: str
+) -> None:
+    body = {"items": ["text 1"], "model": "words"}
+    answer = here.http.post("/v1/lookup", json=body, headers={"Accept": accept})
+    assert (answer.status_code, answer.content_type) == (200, content_type)
+
+
 def test_items_in_json_are_answered_in_binary(here: Service) -> None:
     items = ["text 1", {"text": 3}, "new", {"image_url": "http://a/b", "model": "pictures"}]
     body = {"items": items, "model": "words"}

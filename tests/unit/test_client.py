@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from flask import request
 from werkzeug.serving import make_server
 
 from embark import Client, ImageUrl
+from embark.binary import Status
 from embark.cli import main
 from embark.client import Sendable
-from embark.errors import ServiceError
+from embark.errors import BadRequest, ConfigurationError, ServiceError
 from embark.inputs import text_input
 from embark.keys import Key, digest
 from tests.support.gateway import Service, service, vector_of
@@ -103,6 +105,48 @@ def test_every_kind_of_input_and_an_invalid_one(url: str, tmp_path: Path) -> Non
         assert client.lookup([b""], "pictures").embeddings.shape == (1, DIMENSION)
         assert client.prefetch(["a", "b"], "words") == [str(key_of("a")), str(key_of("b"))]
         assert client.health()["ready"]
+
+
+def test_one_input_is_not_taken_for_many(url: str, tmp_path: Path) -> None:
+    refused = pytest.raises(BadRequest, match="put it into a list")
+    with Client(url) as client:
+        for one in ("a text", b"image", tmp_path, ImageUrl("http://a/b"), key_of("a")):
+            with refused:
+                client.lookup(one, "words")  # type: ignore[arg-type]
+            with refused:
+                client.lookup_vectors(one, "words")  # type: ignore[arg-type]
+            with refused:
+                client.prefetch(one, "words")  # type: ignore[arg-type]
+            with refused:
+                client.neighbours(one, "words")  # type: ignore[arg-type]
+
+
+def test_a_text_that_is_no_unicode_is_invalid_alone(url: str) -> None:
+    with Client(url) as client:
+        found = client.lookup(["\ud800", "ok"], "words")
+        assert [item.status for item in found.items] == ["invalid", "oov"]
+        rows = client.lookup_vectors(["\ud800", "ok"], "words")
+        assert rows.statuses.tolist() == [Status.INVALID, Status.QUEUED]
+        assert client.prefetch(["\ud800", "ok"], "words") == [None, str(key_of("ok"))]
+
+
+@pytest.mark.parametrize(
+    "digests",
+    [
+        np.zeros((4, 16), np.int32),
+        np.zeros((4, 8), np.uint8),
+        np.zeros(16, np.uint8),
+        ["words:0000000000000000:00"],
+    ],
+)
+def test_digests_of_another_form_are_refused(url: str, digests: Any) -> None:
+    with Client(url) as client, pytest.raises(BadRequest, match=r"uint8 of shape \(n, 16\)"):
+        client.lookup_keys("words", digests)
+
+
+def test_a_url_without_a_scheme_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="http://"):
+        Client("localhost:8080")
 
 
 def test_a_refused_request_raises(url: str) -> None:

@@ -84,6 +84,17 @@ def test_wrong_usage_says_what_to_do(
     assert "gateway.keys_file" in keys(capsys, "list", status=2)["error"]["message"]
 
 
+@pytest.mark.parametrize("days", ["0", "-1", "nan", "inf", "1e9", "soon"])
+def test_an_end_that_no_key_can_have_is_refused(
+    path: Path, capsys: pytest.CaptureFixture[str], days: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["keys", "add", "a", "--scope", "read", f"--days={days}"])
+    assert ended.value.code == 2
+    assert "--days" in capsys.readouterr().err
+    assert not path.exists()
+
+
 def test_doctor_tells_of_a_gateway_that_would_be_open_to_all(
     path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

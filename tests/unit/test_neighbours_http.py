@@ -175,6 +175,12 @@ def test_a_wrong_query_says_what_is_wrong(here: Service, query: dict[str, str], 
     assert (answer.status_code, answer.json["error"]["code"]) == (400, code)
 
 
+def test_a_query_that_is_not_utf_8_is_refused(here: Service) -> None:
+    answer = here.http.get("/v1/neighbours?model=words&text=caf%e9")
+    assert (answer.status_code, answer.json["error"]["code"]) == (400, "invalid_text")  # type: ignore[index]
+    assert here.http.get("/v1/neighbours?model=words&text=caf%C3%A9").status_code == 200
+
+
 def test_more_searches_than_allowed_are_turned_away_and_lookups_go_on(tmp_path: Path) -> None:
     limits = {"max_searches": 1, "max_exact": 0}
     changes = {f"gateway__neighbours__{name}": value for name, value in limits.items()}
