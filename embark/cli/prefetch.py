@@ -16,6 +16,8 @@ from embark.cli.inputs import (
 )
 from embark.cli.output import console, progress_console, show_json
 
+_SHOWN = 80
+
 
 def add_parser(commands: Any) -> None:
     """Declare the command."""
@@ -39,8 +41,13 @@ def run(options: argparse.Namespace) -> int:
         for chunk in chunks(options, client.models):
             for model, positions in by_model(chunk).items():
                 keys = client.prefetch([chunk[position][1] for position in positions], model)
-                accepted += sum(key is not None for key in keys)
-                refused += sum(key is None for key in keys)
+                for position, key in zip(positions, keys, strict=True):
+                    if key is None:
+                        refused += 1
+                        told = str(chunk[position][1])[:_SHOWN].encode("utf-8", "replace").decode()
+                        progress.console.print(f"invalid: {told}", markup=False, soft_wrap=True)
+                    else:
+                        accepted += 1
             progress.update(task, completed=accepted)
     if options.json:
         show_json({"accepted": accepted, "invalid": refused})

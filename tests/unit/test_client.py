@@ -207,6 +207,11 @@ def test_commands_print_json(
     assert len(printed[0]["embedding"]) == DIMENSION
     assert main(["prefetch", "d", "--url", url, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"accepted": 1, "invalid": 0}
+    texts = ["e", "[red]\ud800"]
+    assert main(["prefetch", *texts, "--model", "words", "--url", url, "--json"]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"accepted": 1, "invalid": 1}
+    assert "invalid: [red]?" in printed.err
     assert main(["models", "list", "--url", url, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["models"]) == 2
 
