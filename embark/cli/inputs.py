@@ -77,6 +77,14 @@ def chunks(
         raise BadRequest("no input: give a TEXT, --image, --image-url, --key or --file")
 
 
+def short(sent: Sendable, most: int = 40) -> str:
+    """Return what names an input in a table, of at most `most` letters, printable anywhere."""
+    text = f"{len(sent)} bytes" if isinstance(sent, bytes) else str(sent)
+    # An argument that is no UTF-8 has lone surrogates.
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def by_model(chunk: Iterable[tuple[str, Sendable]]) -> dict[str, list[int]]:
     """Return the positions of a chunk's inputs by model."""
     positions: dict[str, list[int]] = {}

@@ -13,6 +13,7 @@ from embark.cli.inputs import (
     by_model,
     chunks,
     open_client,
+    short,
 )
 from embark.cli.output import console, show_json
 from embark.client import Client, Result, Sendable
@@ -89,10 +90,5 @@ def _show_table(chunk: list[tuple[str, Sendable]], results: list[Result]) -> Non
         )
         reason = "" if result.reason is None else f": {result.reason['message']}"
         age = "" if result.age_ms is None else f"{result.age_ms / 1000:.1f} s"
-        table.add_row(_short(sent), f"{result.status}{reason}", age, vector, result.key or "")
+        table.add_row(short(sent), f"{result.status}{reason}", age, vector, result.key or "")
     console.print(table)
-
-
-def _short(sent: Sendable) -> str:
-    text = f"{len(sent)} bytes" if isinstance(sent, bytes) else str(sent)
-    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -13,6 +13,7 @@ from embark.cli.inputs import (
     by_model,
     chunks,
     open_client,
+    short,
 )
 from embark.cli.output import console, progress_console, show_json
 
@@ -41,13 +42,12 @@ def run(options: argparse.Namespace) -> int:
         for chunk in chunks(options, client.models):
             for model, positions in by_model(chunk).items():
                 keys = client.prefetch([chunk[position][1] for position in positions], model)
-                for position, key in zip(positions, keys, strict=True):
-                    if key is None:
-                        refused += 1
-                        told = str(chunk[position][1])[:_SHOWN].encode("utf-8", "replace").decode()
-                        progress.console.print(f"invalid: {told}", markup=False, soft_wrap=True)
-                    else:
-                        accepted += 1
+                invalid = [at for at, key in zip(positions, keys, strict=True) if key is None]
+                for position in invalid:
+                    told = short(chunk[position][1], _SHOWN)
+                    progress.console.print(f"invalid: {told}", soft_wrap=True)
+                accepted += len(keys) - len(invalid)
+                refused += len(invalid)
             progress.update(task, completed=accepted)
     if options.json:
         show_json({"accepted": accepted, "invalid": refused})

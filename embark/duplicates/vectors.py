@@ -77,8 +77,11 @@ def bring(
 
     Raises:
         Unavailable, ConfigurationError, ServiceError: see `embark.duplicates.fetching.fetch`.
-        BadRequest: the catalogue has texts or pictures only, and there is no model for them.
+        BadRequest: the catalogue has no item, or texts or pictures only and there is no model for
+            them.
     """
+    if not catalogue.items:
+        raise BadRequest("the catalogue has no item", code="empty_catalogue")
     sides: dict[Modality, Side | None] = {}
     used: dict[str, dict[str, str]] = {}
     problems: list[str] = []
@@ -92,8 +95,6 @@ def bring(
         one = _Modality(client, catalogue, model, limits, report)
         sides[modality] = one.side(modality, values, problems)
         used[modality.value] = {"model": model["name"], "generation": model["generation"]}
-    if not catalogue.items:
-        raise BadRequest("the catalogue has no item", code="empty_catalogue")
     if not used:
         raise BadRequest("the service has no model for what the catalogue has", code="no_model")
     return Vectors(sides[Modality.TEXT], sides[Modality.IMAGE], used, problems)

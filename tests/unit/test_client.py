@@ -221,6 +221,8 @@ def test_commands_print_tables_and_errors(url: str, capsys: pytest.CaptureFixtur
     printed = capsys.readouterr().out
     assert "oov" in printed
     assert "[red]a[/]" in printed
+    assert main(["lookup", "\ud800", "--url", url]) == 1
+    assert "?" in capsys.readouterr().out
     assert main(["lookup", "--url", url]) == 2
     assert main(["lookup", "a", "--model", "none", "--url", url]) == 2
     assert "no model is named" in capsys.readouterr().err

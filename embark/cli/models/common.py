@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import signal
 import threading
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from rich.progress import (
 )
 
 from embark.backends import Backends, open_backends
+from embark.cli.numbers import finite
 from embark.cli.output import progress_console
 from embark.config import load
 from embark.errors import BadRequest
@@ -151,7 +151,7 @@ def add_rate(parser: argparse.ArgumentParser, what: str) -> None:
 
 def not_negative(text: str) -> float:
     """Return a number that is 0 or more, for argparse."""
-    number = _number(text)
+    number = finite(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
     return number
@@ -159,7 +159,7 @@ def not_negative(text: str) -> float:
 
 def share(text: str) -> float:
     """Return a number from 0 to 1, for argparse."""
-    number = _number(text)
+    number = finite(text)
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not a share, a number from 0 to 1")
     return number
@@ -170,16 +170,6 @@ def sample_size(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 6 and 0 < int(text) <= _LARGEST):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_LARGEST}")
     return int(text)
-
-
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return number
 
 
 @contextmanager
