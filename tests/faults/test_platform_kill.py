@@ -18,7 +18,7 @@ from embark.client import Client, Sendable
 from embark.errors import ServiceError
 from export.reference import Reference
 from export.verification import cosines
-from tests.support.stack import Stack, all_hits, running, wait_until
+from tests.support.stack import Stack, all_asked, all_hits, running, wait_until
 from tests.support.threads import Threads
 
 pytestmark = pytest.mark.stack
@@ -127,13 +127,7 @@ def test_an_orderly_end_drains_and_exits_with_zero(tmp_path: Path) -> None:
         family = psutil.Process(stack.process.pid).children(recursive=True)
         texts = [f"drained {number}" for number in range(300)]
         with Client(stack.url) as client:
-
-            def are_taken() -> bool:
-                # On a busy machine the first read may be late; what is late is not queued.
-                items = client.lookup(texts, "minilm").items
-                return all(item.queued or item.status == "hit" for item in items)
-
-            wait_until(are_taken, 30, "all are queued")
+            wait_until(lambda: all_asked(client, texts), 30, "all are queued")
         assert stack.stop() == 0
         assert not any(one.is_running() for one in family)
     with running(tmp_path) as stack, Client(stack.url) as client:

@@ -21,7 +21,7 @@ from embark.keys import parse_key
 from export.reference import Reference
 from export.verification import cosines
 from tests.conftest import ALLOWED_ORIGIN
-from tests.support.stack import Stack, all_hits, wait_until
+from tests.support.stack import Stack, all_asked, all_hits, wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -30,12 +30,7 @@ WAIT_MS = 20_000
 
 def accept(client: Client, texts: list[str]) -> None:
     """Look up until every text is known to be queued; a cold cluster may be late at first."""
-
-    def are_queued() -> bool:
-        found = client.lookup(texts, "minilm")
-        return all(item.queued or item.status == "hit" for item in found.items)
-
-    wait_until(are_queued, 10, "all are queued")
+    wait_until(lambda: all_asked(client, texts), 10, "all are queued")
 
 
 def jpeg(pixels: np.ndarray) -> bytes:

@@ -45,7 +45,6 @@ NAME = "consumers"
 THROUGH, ALONE = "through Kafka and consumer, inputs/s", "Triton alone, inputs/s"
 
 _KINDS = {Modality.TEXT: InputKind.TEXT, Modality.IMAGE: InputKind.IMAGE}
-_BATCH = 16
 _WARMING = 20_000
 _QUICK_WARMING = 64
 _INPUTS = {Modality.TEXT: 1000, Modality.IMAGE: 80}
@@ -97,10 +96,11 @@ def _warm(bench: _Bench, count: int) -> None:
     model = model_of(Modality.TEXT)
     sources = Sources(bench.backends.ledger, bench.configuration.settings.archive.sources)
     source = Source(InputKind.TEXT, b"a text that is as long as texts are, for the most part")
+    batch = bench.configuration.settings.consumer.text_batch
     rng = np.random.default_rng(0)
     bench.place.report(f"warming Cassandra with {count} vectors")
-    for _ in range(0, count, _BATCH):
-        digests = [rng.bytes(DIGEST_BYTES) for _ in range(_BATCH)]
+    for _ in range(0, count, batch):
+        digests = [rng.bytes(DIGEST_BYTES) for _ in range(batch)]
         bench.backends.store.get_many(model.name, model.generation, digests, _READ_SECONDS)
         sources.remember(model.name, dict.fromkeys(digests, source))
         bench.backends.store.put_many(model.name, model.generation, records(model, digests, rng))
