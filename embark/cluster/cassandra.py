@@ -216,6 +216,8 @@ class CassandraNode:
             "-Dcassandra.skip_wait_for_gossip_to_settle=0",
             "-Dcassandra.ring_delay_ms=100",
             "-Dcassandra.shutdown_announce_in_ms=500",
+            # A node that missed a change of the schema has it soon, not after a minute.
+            "-Dcassandra.schema_pull_interval_ms=2000",
             *marks,
             "-cp",
             f"{jars}/*",

@@ -70,19 +70,27 @@ Never change one that was released; add another.
 """
 
 
+_AGREE_SECONDS = 60
+_CHANGE_SECONDS = 2 * _AGREE_SECONDS
+
+
 def apply(settings: CassandraSettings, neighbours: Iterable[ModelFacts] = ()) -> Iterator[str]:
     """Bring the schema up to date; yields what was changed, a line each.
+
+    A change has ended when all nodes that are up have it, for which it waits a minute at most:
+    nodes that were just started may need long.
 
     Args:
         settings: the cluster.
         neighbours: generations whose neighbours shall be found.
 
     Raises:
-        ArchiveUnavailable: the cluster cannot be reached, or refuses.
+        ArchiveUnavailable: the cluster cannot be reached, refuses, or its nodes do not agree.
     """
     cluster = None
     try:
         cluster = new_cluster(settings)
+        cluster.max_schema_agreement_wait = _AGREE_SECONDS
         yield from _apply(cluster, settings, neighbours)
     except AlreadyExists:
         raise ArchiveUnavailable(
@@ -103,13 +111,13 @@ def _apply(
     session = cluster.connect()
     yield from _keyspace(session, settings)
     table = f"{settings.keyspace}.migration"
-    session.execute(
-        f"CREATE TABLE IF NOT EXISTS {table} (name text PRIMARY KEY, applied timestamp)"
+    _change(
+        session, f"CREATE TABLE IF NOT EXISTS {table} (name text PRIMARY KEY, applied timestamp)"
     )
     done = {name for (name,) in session.execute(f"SELECT name FROM {table}")}
     for name, statement in MIGRATIONS:
         if name not in done:
-            session.execute(statement.format(settings.keyspace))
+            _change(session, statement.format(settings.keyspace))
             session.execute(
                 f"INSERT INTO {table} (name, applied) VALUES (%s, toTimestamp(now()))", (name,)
             )
@@ -126,8 +134,8 @@ def _neighbours(session: Session, keyspace: str, facts: ModelFacts) -> Iterator[
     ).one()
     if known is None:
         described = (keyspace, table, facts.dimension, facts.name, facts.generation)
-        session.execute(TABLE.format(*described))
-        session.execute(INDEX.format(*described))
+        _change(session, TABLE.format(*described))
+        _change(session, INDEX.format(*described))
         yield (
             f"cassandra: table of {facts.name}'s neighbours made, generation {facts.generation};"
             " `embark duplicates --rebuild` puts there what the archive holds already"
@@ -145,8 +153,9 @@ def _keyspace(session: Session, settings: CassandraSettings) -> Iterator[str]:
         (settings.keyspace,),
     ).one()
     if row is None:
-        session.execute(
-            f"CREATE KEYSPACE IF NOT EXISTS {settings.keyspace} WITH replication = {replication}"
+        _change(
+            session,
+            f"CREATE KEYSPACE IF NOT EXISTS {settings.keyspace} WITH replication = {replication}",
         )
         yield f"cassandra: keyspace {settings.keyspace} made, {' '.join(settings.replication)}"
         return
@@ -154,8 +163,23 @@ def _keyspace(session: Session, settings: CassandraSettings) -> Iterator[str]:
         name: value.removeprefix("org.apache.cassandra.locator.") for name, value in row[0].items()
     }
     if present != wanted:
-        session.execute(f"ALTER KEYSPACE {settings.keyspace} WITH replication = {replication}")
+        _change(session, f"ALTER KEYSPACE {settings.keyspace} WITH replication = {replication}")
         yield (
             f"cassandra: keyspace {settings.keyspace} now has {' '.join(settings.replication)};"
             " run `nodetool repair --full` on every node, so that the new copies are filled"
+        )
+
+
+def _change(session: Session, statement: str) -> None:
+    """Run a statement that changes the schema; returns when the nodes agree.
+
+    Raises:
+        ArchiveUnavailable: they do not.
+    """
+    # The driver's timeout runs on while it waits for the nodes to agree.
+    result = session.execute(statement, timeout=_CHANGE_SECONDS)
+    if not result.response_future.is_schema_agreed:
+        raise ArchiveUnavailable(
+            f"not all of Cassandra's nodes may have `{' '.join(statement.split())}`; see `nodetool"
+            " describecluster`, then run `embark schema apply` again"
         )
