@@ -52,13 +52,15 @@ def text_input(text: str) -> Input:
     """Wrap a text; two texts are the same input only if they are equal code point by code point.
 
     Raises:
-        BadRequest: the text has no UTF-8 form (a lone surrogate).
+        BadRequest: the text has a lone surrogate, which is also what a byte becomes that is not
+            UTF-8 (`gateway.body`).
     """
     try:
         return Input(InputKind.TEXT, text.encode("utf-8"))
     except UnicodeEncodeError as error:
         raise BadRequest(
-            f"text has a lone surrogate at position {error.start}, which no UTF-8 text can hold",
+            f"text has no UTF-8 form: at position {error.start} is a lone surrogate, or a byte that"
+            " is not UTF-8",
             code="invalid_text",
         ) from None
 

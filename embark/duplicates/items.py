@@ -17,6 +17,7 @@ from embark.errors import ConfigurationError
 
 _URL_SCHEMES = ("http://", "https://")
 _DIGEST_BYTES = 16
+_SHOWN_ROWS = 10
 
 Row = Mapping[str, str]
 
@@ -118,11 +119,16 @@ def read_catalogue(path: Path, columns: Columns) -> Catalogue:
     return Catalogue(path, _digest(path), items, bad_rows)
 
 
-def read_labels(path: Path, items: list[Item]) -> Labels:
+def read_labels(path: Path, items: list[Item], least: int) -> Labels:
     """Read labelled pairs: the columns `id_a`, `id_b` and `duplicate`, which is 0 or 1.
 
+    Args:
+        path: CSV or `.jsonl`, as catalogues.
+        items: what the ids name.
+        least: how many duplicates, and how many others, there must be.
+
     Raises:
-        ConfigurationError: the file cannot be read, or has not the columns.
+        ConfigurationError: the file cannot be read, or has not the columns, or too few pairs.
     """
     positions = {item.id: position for position, item in enumerate(items)}
     pairs: list[tuple[int, int, bool]] = []
@@ -134,6 +140,14 @@ def read_labels(path: Path, items: list[Item]) -> Labels:
             continue
         ends = positions[row["id_a"]], positions[row["id_b"]]
         pairs.append((*ends, row["duplicate"].strip() == "1"))
+    duplicates = sum(duplicate for _, _, duplicate in pairs)
+    others = len(pairs) - duplicates
+    if min(duplicates, others) < least:
+        left_out = [f"\n  line {row.line}: {row.reason}" for row in bad_rows[:_SHOWN_ROWS]]
+        raise ConfigurationError(
+            f"{path} has {duplicates} labelled duplicates and {others} labelled others; {least} of"
+            f" each are needed. Left out: {len(bad_rows)} lines{''.join(left_out)}"
+        )
     return Labels(pairs, bad_rows)
 
 

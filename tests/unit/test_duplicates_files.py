@@ -69,9 +69,17 @@ def test_labels_name_items(tmp_path: Path) -> None:
     items = [Item("a", "x", ""), Item("b", "x", "")]
     path = tmp_path / "pairs.csv"
     path.write_text("id_a,id_b,duplicate\na,b,1\nb,a,0\na,c,1\na,a,1\na,b,yes\n")
-    found = read_labels(path, items)
+    found = read_labels(path, items, 1)
     assert found.pairs == [(0, 1, True), (1, 0, False)]
     assert [row.line for row in found.bad_rows] == [4, 5, 6]
+    with pytest.raises(ConfigurationError) as refused:
+        read_labels(path, items, 2)
+    for part in (
+        "1 labelled duplicates and 1 labelled others; 2 of each are needed",
+        "line 4: 'c' is no item's id",
+        "line 6: duplicate is 'yes'; it must be 0 or 1",
+    ):
+        assert part in str(refused.value)
 
 
 def test_a_shelf_keeps_what_has_come_and_belongs_to_one_generation(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from embark.cli.output import console, progress_console, show_json
 from embark.client import Client
 from embark.config import load
 from embark.duplicates import tables
-from embark.duplicates.calibrating import Calibrated, calibrate, rules_of
+from embark.duplicates.calibrating import LEAST_OF_EACH, Calibrated, calibrate, rules_of
 from embark.duplicates.deciding import DEFAULT_RULES, Basis
 from embark.duplicates.finding import Finder, Group, Report
 from embark.duplicates.items import Catalogue, Columns, Labels, read_catalogue, read_labels
@@ -110,7 +110,9 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     columns = Columns(options.id_column, options.text_column, options.image_column)
     catalogue = read_catalogue(options.items, columns)
-    labels = None if options.pairs is None else read_labels(options.pairs, catalogue.items)
+    labels = None
+    if options.pairs is not None:
+        labels = read_labels(options.pairs, catalogue.items, LEAST_OF_EACH)
     with _progress(as_json=options.json) as report:
         with open_client(options) as client:
             try:
