@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from embark.client import Client
-from embark.duplicates.calibrating import calibrate, cutoff_for, fit, rules_of
+from embark.duplicates.calibrating import LEAST_OF_EACH, calibrate, cutoff_for, fit, rules_of
 from embark.duplicates.deciding import DEFAULT_RULES, Basis, Rule, Rules, score
 from embark.duplicates.finding import Finder, Group, Side
 from embark.duplicates.items import Catalogue, Columns, Item, read_catalogue, read_labels
@@ -323,8 +323,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.fit:
             for basis, rule in fitted(known).items():
                 print(basis, rule)
-        labels = read_labels(known[0].catalogue.path.with_name(PAIRS_FILE),
-                             known[0].catalogue.items)  # fmt: skip
+        catalogue = known[0].catalogue
+        pairs = catalogue.path.with_name(PAIRS_FILE)
+        labels = read_labels(pairs, catalogue.items, LEAST_OF_EACH)
         features, duplicates = known[0].finder().labelled(labels.pairs)
         calibrated = rules_of(calibrate(features, duplicates, PRECISION))
         for one in held_out:

@@ -139,7 +139,9 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
     }
 
 
-def measure(neighbours: Neighbours, store: Store, measured: Model, queries: Vectors) -> Any:
+def measure(
+    neighbours: Neighbours, store: Store, measured: Model, queries: Vectors
+) -> dict[str, Any]:
     """Return recall at 10 against exact search, and the latency of single queries."""
     started = time.perf_counter()
     right = exact_nearest(Archive(store), measured, queries, K, HOUR)
@@ -355,7 +357,7 @@ def libraries(size: int) -> list[dict[str, Any]]:
     return results
 
 
-Made = tuple[Callable[[Vectors], list[int]], Callable[[str], None]]
+Made = tuple[Callable[[Vectors], list[int]], Callable[[str], object]]
 
 
 def _usearch(vectors: Vectors) -> Made:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -228,7 +229,8 @@ def test_axe_finds_nothing_in_either_theme(lone: LoneGateway, open_tab: Open, wi
     for summary in page.locator("summary").all():
         if summary.is_visible():
             summary.click()
-    for scheme, paper in (("light", LIGHT), ("dark", DARK)):
+    themes: tuple[tuple[Literal["light", "dark"], str], ...] = (("light", LIGHT), ("dark", DARK))
+    for scheme, paper in themes:
         page.emulate_media(color_scheme=scheme)
         expect(page.locator("body")).to_have_css("background-color", paper)
         found = Axe().run(page)

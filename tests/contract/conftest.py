@@ -142,7 +142,10 @@ def _sqlite(path: Path, clock: Clock) -> Bench:
 
 
 def _kafka(settings: Settings, claims: Claims, clock: Clock) -> Bench:
-    return Bench(lambda: KafkaQueue(settings.queue.kafka, claims, clock), 30, 1, KafkaQueue.close)
+    def dies(queue: Queue) -> None:
+        queue.close()
+
+    return Bench(lambda: KafkaQueue(settings.queue.kafka, claims, clock), 30, 1, dies)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("kafka", marks=ON_SERVERS)])

@@ -26,6 +26,10 @@ ROUNDS = 5
 GROWTH_BYTES = 200 * 2**20
 
 
+def is_hit(client: Client, text: str) -> bool:
+    return bool(client.lookup([text], "minilm").hits.all())
+
+
 def test_interactive_work_passes_bulk_and_memory_is_bounded(
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
@@ -45,8 +49,7 @@ def test_interactive_work_passes_bulk_and_memory_is_bounded(
         for number in range(ROUNDS):
             started = time.monotonic()
             # Asked again and again, as callers do: while Cassandra is late, a miss is not queued.
-            asked = partial(client.lookup, [f"interactive {number}"], "minilm")
-            wait_until(lambda asked=asked: asked().hits.all(), 30, "it is a hit")
+            wait_until(partial(is_hit, client, f"interactive {number}"), 30, "it is a hit")
             waits.append(time.monotonic() - started)
         grown = resident() - before
 

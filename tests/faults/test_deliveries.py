@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -67,7 +67,8 @@ def read(deployment: Deployment, topic: str) -> list[Raw]:
     while len(records) < expected and time.monotonic() < deadline:
         one = consumer.poll(0.5)
         if one is not None and one.error() is None:
-            records.append((one.key(), one.value(), one.headers() or []))
+            headers = cast("list[tuple[str, bytes]]", one.headers() or [])
+            records.append((one.key(), one.value(), headers))
     consumer.close()
     assert len(records) == expected
     return records

@@ -83,8 +83,12 @@ def test_killed_parts_lose_nothing(tmp_path: Path, minilm: Reference, inception:
                 time.sleep(1)
                 before = load.count()
                 stack.kill(part)
-                wait_until(lambda part=part: stack.children(part), 30, f"{part} is back")
-                wait_until(lambda before=before: load.count() > before + 50, 30, "load is accepted")
+                wait_until(partial(stack.children, part), 30, f"{part} is back")
+
+                def is_accepted(before: int = before) -> bool:
+                    return load.count() > before + 50
+
+                wait_until(is_accepted, 30, "load is accepted")
         assert not load.wrong
         for reference in (minilm, inception):
             check_hits(stack.url, reference, load.accepted[reference.facts.name])

@@ -79,7 +79,11 @@ def test_killed_parts_are_down_and_a_start_heals_them(cluster: LocalCluster) -> 
         pid = before[killed]
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda part=killed: states(cluster)[part] == "down", 10, "it is down")
+
+        def is_down(part: str = killed) -> bool:
+            return states(cluster)[part] == "down"
+
+        wait_until(is_down, 10, "it is down")
         status, _ = command(cluster, "status")
         assert status == 1
         cluster.start(print)

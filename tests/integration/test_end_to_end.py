@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from embark.client import Client, ImageUrl
+from embark.client import Client, ImageUrl, Sendable
 from embark.codec import Embedding, decode
 from embark.keys import parse_key
 from export.reference import Reference
@@ -105,7 +105,7 @@ def test_images_agree_with_pytorch(client: Client, inception: Reference) -> None
 
 def test_inputs_that_cannot_be_embedded_fail_with_a_reason(client: Client, origin: str) -> None:
     truncated = jpeg(data.rocket())[:2000]
-    inputs = {
+    inputs: dict[str, Sendable] = {
         "not_an_image": b"these are no pixels",
         "image_too_large": huge_png(),
         "forbidden_address": ImageUrl("http://127.0.0.1:1/x.png"),
@@ -135,7 +135,7 @@ def test_a_large_image_travels(client: Client, inception: Reference) -> None:
 
 
 def test_an_image_by_url_and_by_bytes_have_one_vector(client: Client, origin: str) -> None:
-    inputs = [ImageUrl(f"{origin}/photograph"), jpeg(data.coffee())]
+    inputs: list[Sendable] = [ImageUrl(f"{origin}/photograph"), jpeg(data.coffee())]
     found = client.lookup(inputs, "inception_v3", on_miss="wait", wait_ms=WAIT_MS)
     assert found.hits.all(), [item.reason for item in found.items]
     assert cosines(found.embeddings[:1], found.embeddings[1:]).min() >= 0.9999

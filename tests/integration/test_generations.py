@@ -212,7 +212,7 @@ def test_an_input_is_invalidated_and_computed_again(
         done = stack.command("invalidate", "invalid", "--model", MODEL)
         assert done == {"invalidated": 1, "queued": 1}
         after = wait_for_hits(client, ["invalid"], MODEL, 20).items[0]
-        assert before.embedding is not None
+        assert before.embedding is not None and after.embedding is not None
         assert np.array_equal(before.embedding, after.embedding)
 
 

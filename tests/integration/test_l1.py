@@ -24,6 +24,7 @@ from embark.invalidation import Invalidation
 from embark.keys import Key, digest
 from embark.models import Catalogue
 from embark.ports import free_port
+from embark.queue.base import LaneStatus
 from embark.settings import Settings
 from tests.support.gateway import vector_of
 from tests.support.models import DIMENSION, GENERATION, catalogue
@@ -125,13 +126,15 @@ def test_what_is_invalidated_is_answered_by_no_gateway(
     deployed: Deployed, invalidate: Callable[[Deployed, Client, Key], None]
 ) -> None:
     wrong, right = word("wrong"), word("right")
-    deployed.write(wrong), deployed.write(right)
+    deployed.write(wrong)
+    deployed.write(right)
     with ExitStack() as stack:
         gateways = [stack.enter_context(deployed.gateway()) for _ in range(2)]
         for client in gateways:
             assert version_of(client, wrong) == version_of(client, right) == 0
         # In the archive they differ now; whoever answers the first version has it in memory.
-        deployed.write(wrong, version=1), deployed.write(right, version=1)
+        deployed.write(wrong, version=1)
+        deployed.write(right, version=1)
         for client in gateways:
             assert version_of(client, wrong) == version_of(client, right) == 0
         invalidate(deployed, gateways[0], wrong)
@@ -174,7 +177,7 @@ def test_an_image_that_was_computed_again_is_answered_soon(deployed: Deployed) -
         wait_until(lambda: version_of(client, key) == 1, 25, "the new vector is answered")
 
 
-def lanes(deployed: Deployed) -> list[object]:
+def lanes(deployed: Deployed) -> list[LaneStatus]:
     return list(deployed.backends.queue.status().values())
 
 

@@ -57,7 +57,7 @@ def applied(config: Configuration) -> Configuration:
 
 def environment_of(addresses: Addresses, stem: str, **changes: Any) -> dict[str, str]:
     """Settings as environment variables, for a platform that has a part of a cluster to itself."""
-    own = {
+    own: dict[str, Any] = {
         "archive__cassandra__keyspace": unique(stem),
         "queue__kafka__prefix": unique(stem),
         # A read that is late on a busy machine would be taken for a vector that is not there.

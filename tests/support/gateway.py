@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from werkzeug.test import TestResponse
 
 from embark.archive import Archive, now_ms
 from embark.backends import Backends
@@ -50,8 +51,13 @@ class Service:
     def lookup(self, items: list[Any], **fields: Any) -> list[dict[str, Any]]:
         answer = self.http.post("/v1/lookup", json={"items": items, **fields})
         assert answer.status_code == 200, answer.text
-        found: list[dict[str, Any]] = answer.json["items"]
+        found: list[dict[str, Any]] = json_of(answer)["items"]
         return found
+
+
+def json_of(answer: TestResponse) -> Any:
+    """What an answer says in JSON, whose type nobody can know; None: it is not JSON."""
+    return answer.json
 
 
 def vector_of(key: Key, dimension: int) -> Vector:

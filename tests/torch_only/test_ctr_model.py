@@ -19,7 +19,7 @@ from examples.ctr import cells, impressions, metrics, towers
 from examples.ctr.content import Nothing, Stored, TrainedText
 from examples.ctr.mixture import Mixture, MixtureLayer
 from examples.ctr.model import Axes, Head, HeadShape, load_head, save_head
-from examples.ctr.predicting import Arm, predict
+from examples.ctr.predicting import Arm, Missing, predict
 from examples.ctr.scorer import Scorer
 from examples.ctr.tower import TextTower
 from examples.ctr.training import Schedule, fit, make_arm
@@ -180,7 +180,9 @@ def arm(catalogue: catalogues.Catalogue, split: cells.Split) -> Arm:
     return made
 
 
-def loss_of(arm: Arm, part: cells.Cells, catalogue: catalogues.Catalogue, missing: str) -> float:
+def loss_of(
+    arm: Arm, part: cells.Cells, catalogue: catalogues.Catalogue, missing: Missing
+) -> float:
     return metrics.figures(part, predict(arm, part, catalogue, missing).ctr).log_loss
 
 

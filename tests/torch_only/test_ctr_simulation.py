@@ -204,8 +204,8 @@ def test_all_that_was_simulated_is_written(
     """With a head that was trained for a moment, on vectors that say what pictures and texts do."""
     text = np.stack([trained.wording.appeal(), trained.wording.topic], axis=1)
     image = np.stack([trained.look.appeal(), trained.look.hue], axis=1)
-    tensors = (torch.from_numpy(one.astype(np.float32)) for one in (text, image))
-    content = Stored(*tensors, torch.arange(ITEMS))
+    texts, images = (torch.from_numpy(one.astype(np.float32)) for one in (text, image))
+    content = Stored(texts, images, torch.arange(ITEMS))
     known = split(generate(trained, 40_000, 1, seed=3), 0.7)
     arm = make_arm(content, known.training, trained, seed=0)
     fit(arm, known.training, known.heldout, trained, Schedule(epochs=3), seed=0)

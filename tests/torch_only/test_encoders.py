@@ -227,7 +227,7 @@ def test_weights_come_from_the_module_or_from_a_file(tmp_path: Path) -> None:
 def test_a_generation_is_of_weights_preprocessing_and_precision() -> None:
     def generation(factor: float = 1.0, precision: str = "fp32", **values: object) -> str:
         encoder = Tiny(Mean(factor))
-        encoder.preprocessing = image(**values)  # type: ignore[misc]
+        encoder.preprocessing = image(**values)
         return identity.generation(encoder, encoder.weights("auto"), precision)
 
     changed = [

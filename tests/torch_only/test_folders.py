@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
     folder = tmp_path_factory.mktemp("folders") / "vit"
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     torch.manual_seed(0)
     config = ViTConfig(
         image_size=SIDE, patch_size=8, intermediate_size=32, initializer_range=0.5, **sizes

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -76,7 +77,7 @@ def bert(tmp_path: Path) -> Path:
     from transformers import BertConfig, BertModel
 
     folder = tmp_path / "bert"
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     BertModel(BertConfig(vocab_size=8, intermediate_size=8, **sizes)).save_pretrained(folder)
     Tokenizer(WordLevel({"?": 0}, unk_token="?")).save(str(folder / "tokenizer.json"))
     return folder
@@ -118,8 +119,10 @@ def test_output_and_normalisation_of_an_onnx_file_are_part_of_its_generation(
     scale = {"modality": Modality.IMAGE, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
     plain = of(path, graph_output="plain", **scale)
     assert plain == of(path, graph_output="plain", **scale)
-    others = (of(path, graph_output="negative", **scale),)
-    others += (of(path, graph_output="plain", normalise=True, **scale),)
+    others = (
+        of(path, graph_output="negative", **scale),
+        of(path, graph_output="plain", normalise=True, **scale),
+    )
     assert len({plain, *others}) == 3
 
 

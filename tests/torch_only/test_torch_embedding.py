@@ -281,10 +281,10 @@ def test_prefetching_is_what_looking_up_is(embedding: CachedEmbedding) -> None:
         torch.testing.assert_close(rows, expected(texts, embedding.oov), rtol=0, atol=0)
         assert embedding.mask.tolist() == [text in STORED for text in texts]
         with torch.no_grad():
-            embedding.oov += 1
+            embedding.oov.add_(1)
         seen += 1
     with torch.no_grad():
-        embedding.oov -= seen
+        embedding.oov.sub_(seen)
     assert seen == len(plain)
 
 

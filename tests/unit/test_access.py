@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -268,7 +268,7 @@ def test_a_file_of_keys_is_its_owners_and_has_no_secret(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def refused(limits: Limits, key: ApiKey, times: int) -> Sequence[bool]:
+def refused(limits: Limits, key: ApiKey, times: int) -> list[bool]:
     answers = []
     for _ in range(times):
         limit = limits.of(key)

@@ -99,7 +99,8 @@ def test_a_limit_out_of_its_range_is_refused(here: TwoGenerations, limit: str) -
 def test_coverage_counts_what_a_generation_has_of_what_the_live_one_has(
     here: TwoGenerations,
 ) -> None:
-    here.ask("a", "b", "c", "d"), here.ask("a", model=here.new)
+    here.ask("a", "b", "c", "d")
+    here.ask("a", model=here.new)
     here.consume()
     found = get(here, f"{COVERAGE}?model=words&generation={NEW}").json
     assert found == {

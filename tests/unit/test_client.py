@@ -93,7 +93,7 @@ def test_an_unknown_model_among_several_raises(url: str) -> None:
 def test_every_kind_of_input_and_an_invalid_one(url: str, tmp_path: Path) -> None:
     file = tmp_path / "image"
     file.write_bytes(b"bytes")
-    inputs = [b"bytes", file, ImageUrl("http://example.com/a.png"), b""]
+    inputs: list[Sendable] = [b"bytes", file, ImageUrl("http://example.com/a.png"), b""]
     with Client(url) as client:
         found = client.lookup(inputs, "pictures")
         assert [item.status for item in found.items] == ["oov", "oov", "oov", "invalid"]
@@ -172,7 +172,9 @@ def test_only_what_may_pass_is_sent_again(failures: int, status: int, expected: 
         def do_GET(self) -> None:
             seen.append(self.path)
             failing = len(seen) <= failures
-            body = {"error": {"code": "busy", "message": "later"}} if failing else {"models": []}
+            body: dict[str, object] = {"models": []}
+            if failing:
+                body = {"error": {"code": "busy", "message": "later"}}
             self.send_response(status if failing else 200)
             self.send_header("Retry-After", "0")
             self.end_headers()
@@ -209,9 +211,9 @@ def test_commands_print_json(
     assert json.loads(capsys.readouterr().out) == {"accepted": 1, "invalid": 0}
     texts = ["e", "[red]\ud800"]
     assert main(["prefetch", *texts, "--model", "words", "--url", url, "--json"]) == 1
-    printed = capsys.readouterr()
-    assert json.loads(printed.out) == {"accepted": 1, "invalid": 1}
-    assert "invalid: [red]?" in printed.err
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"accepted": 1, "invalid": 1}
+    assert "invalid: [red]?" in captured.err
     assert main(["models", "list", "--url", url, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["models"]) == 2
 

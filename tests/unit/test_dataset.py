@@ -19,6 +19,7 @@ from pyarrow import parquet
 from embark.archive import now_ms
 from embark.backends import ARCHIVE_FOLDER
 from embark.cli import main
+from embark.client import Sendable
 from embark.codec import encode_embedding
 from embark.dataset import Dataset, Format
 from embark.dataset import digests as digesting
@@ -104,7 +105,7 @@ def test_every_vector_of_the_generation_comes_once(here: Service, tmp_path: Path
 def test_what_is_not_there_is_zeros_and_not_found(here: Service, tmp_path: Path) -> None:
     put(here, "a", "b")
     dataset = write(here, tmp_path / "out")
-    wanted = ["b", "absent", words_key("a"), "b"]
+    wanted: list[Sendable] = ["b", "absent", words_key("a"), "b"]
     vectors, found = dataset.get(wanted)
     assert found.tolist() == [True, False, True, True]
     expected = [stored("b"), np.zeros(DIMENSION), stored("a"), stored("b")]

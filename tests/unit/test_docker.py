@@ -558,7 +558,7 @@ def known_series() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
-            suffixes = {
+            suffixes: dict[str | None, list[str]] = {
                 "counter": ["_total"],
                 "histogram": ["_bucket", "_count", "_sum"],
                 "summary": ["_count", "_sum"],

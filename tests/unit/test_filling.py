@@ -199,7 +199,8 @@ def test_of_inputs_that_nobody_knows_coverage_is_not_whole(here: TwoGenerations)
     here.consume()
     forget_sources(here, TEXTS[:10])
     found = coverage(here.backends, here.old, here.new)
-    assert (found.inputs, found.covered, found.share) == (10, 3, pytest.approx(0.3))
+    assert (found.inputs, found.covered) == (10, 3)
+    assert found.share == pytest.approx(0.3)
     assert coverage(here.backends, here.old, here.new, lists_unknown=False).inputs == 0
 
 

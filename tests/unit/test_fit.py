@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def zipf_trace(count: int, items: int, days: float, seed: int = 0) -> Trace:
 
 def one_by_one(trace: Trace, encoders: Encoders) -> tuple[list[bool], dict[int, float]]:
     """Which requests are hits, and when vectors are ready: each request and batch in turn."""
-    queue = []
+    queue: list[tuple[float, int]] = []
     for time, name in zip(trace.times.tolist(), trace.inputs.tolist(), strict=True):
         if name not in [other for _, other in queue]:
             queue.append((time, name))
@@ -130,7 +131,7 @@ def test_a_full_batch_takes_what_the_throughput_says() -> None:
     [{"throughput": 0}, {"throughput": math.nan}, {"replicas": 0}, {"latency_s": 0.2}],
     ids=str,
 )
-def test_impossible_encoders_are_refused(wrong: dict[str, float]) -> None:
+def test_impossible_encoders_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         replace(Encoders(throughput=100), **wrong)
 
@@ -197,7 +198,11 @@ def test_at_the_break_even_interval_no_calls_are_saved() -> None:
 def test_the_fewest_replicas_are_found() -> None:
     base = Encoders(throughput=1.0)
     for enough in (1, 2, 3, 7, 8, 100):
-        assert least_replicas(base, lambda some, bound=enough: some.replicas >= bound) == enough
+
+        def is_enough(some: Encoders, bound: int = enough) -> bool:
+            return some.replicas >= bound
+
+        assert least_replicas(base, is_enough) == enough
     assert least_replicas(base, lambda some: False) is None
 
 

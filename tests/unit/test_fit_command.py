@@ -63,13 +63,14 @@ def test_times_are_understood(text: str, unit: str) -> None:
 def test_all_units_give_the_same_trace(tmp_path: Path, unit: str) -> None:
     offsets = [0.0, 0.25, 61.0]
     moment = datetime.fromtimestamp(START, timezone.utc)
-    shown = {
+    times: dict[str, Sequence[object]] = {
         "s": [START + one for one in offsets],
         "ms": [round((START + one) * 1e3) for one in offsets],
         "us": [round((START + one) * 1e6) for one in offsets],
         "iso": [(moment + timedelta(seconds=one)).isoformat() for one in offsets],
-    }[unit]
-    path = write(tmp_path / "log.csv", [("time", "input"), *((one, "a") for one in shown)])
+    }
+    rows = [("time", "input"), *((one, "a") for one in times[unit])]
+    path = write(tmp_path / "log.csv", rows)
     trace, reading = read(path)
     np.testing.assert_allclose(trace.times - START, offsets, atol=1e-6)
     assert reading.unit == unit

@@ -37,10 +37,11 @@ def gate(readiness: Readiness) -> Iterator[Gate]:
 
 
 def told() -> str:
-    values = {
-        state: REGISTRY.get_sample_value("embark_consumers", {"retina": state})
-        for state in ("ready", "away")
-    }
+    values = {}
+    for state in ("ready", "away"):
+        value = REGISTRY.get_sample_value("embark_consumers", {"retina": state})
+        assert value is not None
+        values[state] = value
     if sorted(values.values()) != [0, 1]:  # one consumer, and one value is told after the other
         return "changing"
     return next(state for state, value in values.items() if value)

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from embark.inputs import image_input, text_input
 from embark.keys import Key, digest
 from embark.queue.base import Lane
-from tests.support.gateway import Service, service, vector_of
+from tests.support.gateway import Service, json_of, service, vector_of
 from tests.support.models import DIMENSION, GENERATION
 
 CHUNKED = {"wsgi.input_terminated": True}
@@ -92,7 +92,7 @@ def test_a_failure_comes_with_its_reason_and_is_not_queued(here: Service) -> Non
     assert queued_keys(here) == []
 
 
-BAD_ITEMS = {
+BAD_ITEMS: dict[str, list[Any]] = {
     "invalid_item": [None, 3, [], {}, {"text": 3}, {"text": "a", "image": "b"}],
     "unknown_field": [{"text": "a", "txt": "b"}],
     "unknown_model": [{"text": "a", "model": "none"}],
@@ -119,12 +119,12 @@ def test_a_bad_item_is_named_and_the_others_are_served(
     assert (bad["index"], bad["status"], bad["error"]["code"]) == (1, "invalid", code)
     alone = here.http.post("/v1/lookup", json={"items": [item], "model": "words"})
     assert 400 <= alone.status_code < 500
-    assert alone.json["error"] == {**bad["error"], "index": 0}
+    assert json_of(alone)["error"] == {**bad["error"], "index": 0}
 
 
 def test_a_byte_that_is_not_utf8_fails_its_own_item_only(here: Service) -> None:
     body = b'{"model": "words", "items": ["good", "b\xffd", "\\ud800"]}'
-    items = here.http.post("/v1/lookup", data=body).json["items"]
+    items = json_of(here.http.post("/v1/lookup", data=body))["items"]
     assert [item["status"] for item in items] == ["oov", "invalid", "invalid"]
     assert items[1]["error"]["code"] == "invalid_text"
 
@@ -153,7 +153,7 @@ def test_a_bad_request_is_refused_with_a_code(
 ) -> None:
     answer = here.http.post("/v1/lookup", data=body)
     assert answer.status_code == status
-    assert code is None or answer.json["error"]["code"] == code
+    assert code is None or json_of(answer)["error"]["code"] == code
 
 
 def test_as_many_items_as_openai_takes_are_served_and_one_more_is_refused(here: Service) -> None:
@@ -161,8 +161,8 @@ def test_as_many_items_as_openai_takes_are_served_and_one_more_is_refused(here: 
     assert len(here.lookup(texts[:2048], model="words")) == 2048
     answer = here.http.post("/v1/lookup", json={"items": texts, "model": "words"})
     assert answer.status_code == 413
-    assert answer.json["error"]["code"] == "too_many_items"
-    assert answer.json["error"]["index"] == 2048
+    assert json_of(answer)["error"]["code"] == "too_many_items"
+    assert json_of(answer)["error"]["index"] == 2048
 
 
 def test_too_large_a_body_is_refused(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_too_large_a_body_is_refused(tmp_path: Path) -> None:
         body = b" " * 3000
         for sent in ({"data": body}, {"input_stream": BytesIO(body), "environ_overrides": CHUNKED}):
             answer = small.http.post("/v1/lookup", **sent)
-            assert (answer.status_code, answer.json["error"]["code"]) == (413, "body_too_large")
+            assert (answer.status_code, json_of(answer)["error"]["code"]) == (413, "body_too_large")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
@@ -184,7 +184,7 @@ def test_no_body_is_an_internal_error(here: Service, body: bytes) -> None:
 def test_other_errors_are_json_too(here: Service, path: str, status: int) -> None:
     answer = here.http.get(path)
     assert answer.status_code == status
-    assert answer.json["error"]["code"]
+    assert json_of(answer)["error"]["code"]
 
 
 # Items whose answers do not depend on time: hits, failures, misses, invalid ones, keys.
@@ -263,7 +263,7 @@ def test_without_the_archive_lookups_answer_oov(here: Service) -> None:
     assert (found["status"], found["queued"]) == ("oov", False)
     ready = here.http.get("/v2/health/ready")
     assert ready.status_code == 503
-    assert ready.json["dependencies"]["archive"]["state"] == "down"
+    assert json_of(ready)["dependencies"]["archive"]["state"] == "down"
     assert here.http.get("/v2/health/live").status_code == 200
 
 
@@ -281,14 +281,14 @@ def test_without_the_queue_lookups_answer_and_prefetch_says_503(here: Service) -
 def test_prefetch_is_in_the_queue_when_it_answers(here: Service) -> None:
     items = ["a", "b", "a", {"key": str(words_key("c"))}, 3]
     answer = here.http.post("/v1/prefetch", json={"items": items, "model": "words"})
-    assert (answer.status_code, answer.json["accepted"]) == (202, 3)
-    codes = [item.get("error", {}).get("code") for item in answer.json["items"]]
+    assert (answer.status_code, json_of(answer)["accepted"]) == (202, 3)
+    codes = [item.get("error", {}).get("code") for item in json_of(answer)["items"]]
     assert codes == [None, None, None, "content_missing", "invalid_item"]
     assert queued_keys(here, Lane.BULK) == [words_key("a"), words_key("b")]
 
 
 def test_models_are_described(here: Service) -> None:
-    models = here.http.get("/v1/models").json["models"]
+    models = json_of(here.http.get("/v1/models"))["models"]
     assert [(one["name"], one["modality"], one["dimension"]) for one in models] == [
         ("pictures", "image", DIMENSION),
         ("words", "text", DIMENSION),

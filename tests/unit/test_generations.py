@@ -43,7 +43,8 @@ def test_gateways_follow_a_promotion_and_a_rollback(here: TwoGenerations) -> Non
 def test_a_request_is_of_one_generation_whatever_is_promoted_meanwhile(
     here: TwoGenerations,
 ) -> None:
-    here.ask("a", "b"), here.ask("a", "b", model=here.new)
+    here.ask("a", "b")
+    here.ask("a", "b", model=here.new)
     here.consume()
 
     def flip() -> None:

@@ -43,7 +43,7 @@ def test_formats_and_modes_are_accepted(form: str, mode: str) -> None:
     image = encoded(photograph().convert(mode), form)
     inspect(image, LIMITS)
     pixels = decode_image(image)
-    assert (pixels.shape, pixels.dtype) == ((SIZE, SIZE, 3), np.uint8)
+    assert (pixels.shape, pixels.dtype) == ((SIZE, SIZE, 3), np.dtype(np.uint8))
     expected = decode_image(encoded(photograph(), "PNG")).astype(int)
     if mode in ("RGB", "CMYK", "P"):
         assert np.abs(pixels - expected).mean() < 20

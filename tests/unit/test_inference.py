@@ -19,7 +19,7 @@ from embark.keys import Key, digest
 from embark.queue.base import Lane
 from embark.retina import INPUT_TENSOR
 from gateway.views.inference.tensors import CONTENT_TENSOR
-from tests.support.gateway import Service, service, vector_of
+from tests.support.gateway import Service, json_of, service, vector_of
 from tests.support.inference import (
     ALL_OUTPUTS,
     HEADER,
@@ -100,7 +100,7 @@ def test_a_vector_that_float16_cannot_hold_is_refused_as_float16(here: Service) 
     assert infer(here, sent, path="pictures").as_numpy("EMBEDDING")[0, 0] == 1e6
     answer = send(here, sent, path="pictures", parameters={"datatype": "FP16"})
     assert answer.status_code == 400
-    assert "FP32" in answer.json["error"]
+    assert "FP32" in json_of(answer)["error"]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_json_carries_images_in_base64(shared: Service) -> None:
         "data": [base64.b64encode(IMAGE).decode()],
     }
     answer = shared.http.post("/v2/models/pictures/infer", json={"inputs": [one]})
-    assert answer.json["outputs"][2]["data"] == ["hit"]
+    assert json_of(answer)["outputs"][2]["data"] == ["hit"]
 
 
 def test_a_raw_body_is_one_element_and_answered_in_binary(shared: Service) -> None:
@@ -150,15 +150,16 @@ def test_who_asks_for_the_status_is_answered_at_once(here: Service) -> None:
 
 
 def test_who_does_not_ask_for_the_status_never_gets_a_placeholder(here: Service) -> None:
-    for texts, status, what in (
+    cases: tuple[tuple[list[str | bytes], int, str], ...] = (
         (["hit 0", "a"], 503, "item 1: queued"),
         (["hit 0", "failed"], 422, "item 1: the reason"),
         ([b"\xff", "hit 0"], 400, "item 0: text is not valid UTF-8"),
-    ):
+    )
+    for texts, status, what in cases:
         answer = send(here, tensor(texts), ["EMBEDDING"], timeout=20_000)
         assert answer.status_code == status
-        assert list(answer.json) == ["error"]
-        assert what in answer.json["error"]
+        assert list(json_of(answer)) == ["error"]
+        assert what in json_of(answer)["error"]
         assert ("Retry-After" in answer.headers) == (status == 503)
     assert queued_keys(here, 1) == [words_key("a")]
 
@@ -197,7 +198,7 @@ def test_by_default_a_request_waits_for_its_vectors(here: Service) -> None:
     found = infer(here, tensor(["a", "hit 0"]), ["EMBEDDING"])
     writer.join()
     np.testing.assert_array_equal(found.as_numpy("EMBEDDING"), [stored("a"), stored("hit 0")])
-    (told,) = here.http.get("/v2/models/words/versions/1/stats").json["model_stats"]
+    (told,) = json_of(here.http.get("/v2/models/words/versions/1/stats"))["model_stats"]
     assert (told["inference_count"] >= 1, told["execution_count"] >= 1) == (True, True)
 
 
@@ -235,8 +236,8 @@ def test_a_version_is_a_generation(tmp_path: Path) -> None:
             assert column(found, "STATUS") == [status]
             assert column(found, "GENERATION") == [generation.encode()]
         assert queued_keys(here, 1) == [words_key("a", NEXT_GENERATION)]
-        assert here.http.get("/v2/models/words").json["versions"] == ["1", "2"]
-        index = here.http.post("/v2/repository/index").json
+        assert json_of(here.http.get("/v2/models/words"))["versions"] == ["1", "2"]
+        index = json_of(here.http.post("/v2/repository/index"))
         named = [(one["name"], one["version"], one["state"]) for one in index]
         assert named == [
             ("pictures", "1", "READY"),
@@ -259,15 +260,15 @@ def test_a_version_is_a_generation(tmp_path: Path) -> None:
 def test_errors_have_triton_s_form(shared: Service, method: str, path: str, status: int) -> None:
     answer = shared.http.open(path, method=method)
     assert answer.status_code == status
-    assert list(answer.json) == ["error"]
+    assert list(json_of(answer)) == ["error"]
 
 
 def test_metadata_and_configuration_say_the_same(shared: Service) -> None:
-    server = shared.http.get("/v2").json
+    server = json_of(shared.http.get("/v2"))
     assert server["name"] == "embark"
     assert {"binary_tensor_data", "schedule_policy", "statistics"} <= set(server["extensions"])
-    described = shared.http.get("/v2/models/pictures/versions/1").json
-    config = shared.http.get("/v2/models/pictures/config").json
+    described = json_of(shared.http.get("/v2/models/pictures/versions/1"))
+    config = json_of(shared.http.get("/v2/models/pictures/config"))
     for said, configured in (("inputs", "input"), ("outputs", "output")):
         assert [one["name"] for one in described[said]] == [
             one["name"] for one in config[configured]
@@ -283,7 +284,7 @@ def test_metadata_and_configuration_say_the_same(shared: Service) -> None:
 
 def test_statistics_count_what_was_asked(here: Service) -> None:
     def told() -> dict[str, Any]:
-        (one,) = here.http.get("/v2/models/words/stats").json["model_stats"]
+        (one,) = json_of(here.http.get("/v2/models/words/stats"))["model_stats"]
         return {
             "last": one["last_inference"],
             **{name: pair for name, pair in one["inference_stats"].items()},

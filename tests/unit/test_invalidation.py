@@ -31,7 +31,8 @@ from tests.support.stack import wait_until
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[TwoGenerations]:
     with two_generations(tmp_path) as opened:
-        opened.ask("a", "b", "c"), opened.ask("a", model=opened.new)
+        opened.ask("a", "b", "c")
+        opened.ask("a", model=opened.new)
         opened.consume()
         opened.computed.clear()
         yield opened
@@ -107,10 +108,11 @@ def test_an_image_by_url_is_not_computed_of_a_record_that_is_yet_to_be_forgotten
         source = Source(item.kind, item.payload)
         Sources(here.backends.ledger).remember("pictures", {by_url.digest: source})
 
+        def consume(*_: int) -> None:
+            consumer.consume()
+
         # A consumer takes whatever is queued, page after page.
-        done = Invalidation(here.backends).generation(
-            here.models["pictures"], lambda *_: consumer.consume() and None
-        )
+        done = Invalidation(here.backends).generation(here.models["pictures"], consume)
         consumer.consume()
         assert (done, consumer.embedded) == ((2502, 1), [site.image])
         for key in (by_url, by_content):

@@ -237,7 +237,8 @@ def test_a_generation_that_is_asked_less_keeps_what_it_needs() -> None:
 
 def test_a_generation_that_is_not_served_is_dropped() -> None:
     l1 = L1(2**20)
-    put(l1, WORDS, [1]), put(l1, OTHERS, [1])
+    put(l1, WORDS, [1])
+    put(l1, OTHERS, [1])
     l1.keep_only({("others", OTHERS.generation)})
     assert held(l1, WORDS, [1]) == [False]
     assert held(l1, OTHERS, [1]) == [True]
@@ -283,7 +284,7 @@ def test_many_bars_do_not_slow_what_enters() -> None:
     (bars,) = l1._bars.values()
     looked_at = 0
 
-    class Counting(OrderedDict[object, object]):
+    class Counting(OrderedDict[bytes | None, Any]):
         def get(self, *args: Any) -> object:
             nonlocal looked_at
             looked_at += 1
@@ -304,7 +305,8 @@ def test_images_are_read_anew_when_they_may_change() -> None:
     clock = Clock()
     l1, steady = (L1(2**20, images_change=change, clock=clock) for change in (True, False))
     for one in (l1, steady):
-        put(one, PICTURES, [1]), put(one, WORDS, [1])
+        put(one, PICTURES, [1])
+        put(one, WORDS, [1])
     clock.now += 15
     assert held(l1, PICTURES, [1]) == [False]
     assert l1.get_many(PICTURES, packed([digest_of(1)]), of_any_age=True).found.all()

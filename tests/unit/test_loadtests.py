@@ -160,7 +160,8 @@ def test_contents_are_distinct_repeatable_and_real() -> None:
     with Image.open(io.BytesIO(picture(1, 7))) as image:
         image.load()
         assert image.size == (300, 300) and image.mode == "RGB"
-        assert len(image.getcolors(300 * 300)) > 1000
+        colours = image.getcolors(300 * 300)
+        assert colours is not None and len(colours) > 1000
 
 
 def _scenario(more: str = "") -> Scenario:

@@ -55,7 +55,7 @@ def process(folder: Path, value: int) -> Iterator[int]:
 def told(folder: Path) -> dict[str, float]:
     """Every sample of the folder, by name and the values of its labels."""
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
+    multiprocess.MultiProcessCollector(registry, path=str(folder))
     return {
         " ".join([sample.name, *sample.labels.values()]): sample.value
         for metric in registry.collect()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class SlowQueue(SqliteQueue):
         self.gate.set()
         self.puts = 0
 
-    def put(self, requests: list[Request]) -> None:  # type: ignore[override]
+    def put(self, requests: Sequence[Request]) -> None:
         assert self.gate.wait(10)
         self.puts += 1
         super().put(requests)

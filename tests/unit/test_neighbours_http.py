@@ -20,7 +20,7 @@ from embark.inputs import InputKind, text_input
 from embark.keys import Key, digest
 from embark.neighbours.embedded import EmbeddedNeighbours
 from embark.sources import Source, Sources
-from tests.support.gateway import Service, service
+from tests.support.gateway import Service, json_of, service
 from tests.support.models import DIMENSION, GENERATION, facts, write_model
 from tests.support.stack import wait_until
 from tests.support.vectors import clustered
@@ -64,7 +64,7 @@ def post(here: Service, **fields: Any) -> TestResponse:
 def ask(here: Service, items: list[Any], **fields: Any) -> list[dict[str, Any]]:
     answer = here.http.post("/v1/neighbours", json={"model": "words", "items": items, **fields})
     assert answer.status_code == 200, answer.text
-    found: list[dict[str, Any]] = answer.json["items"]
+    found: list[dict[str, Any]] = json_of(answer)["items"]
     return found
 
 
@@ -93,7 +93,7 @@ def test_get_and_post_agree_by_text_and_by_key(here: Service) -> None:
     ):
         answer = here.http.get("/v1/neighbours", query_string=query)
         assert answer.status_code == 200, answer.text
-        assert answer.json["items"] == [posted]
+        assert json_of(answer)["items"] == [posted]
 
 
 def test_what_is_not_a_hit_says_so_and_is_queued(here: Service) -> None:
@@ -131,7 +131,7 @@ def test_another_generation_has_neighbours_of_its_own(here: Service, tmp_path: P
     assert (missed["status"], missed["generation"]) == ("oov", OTHER)
     unknown = here.http.post("/v1/neighbours", json={"items": [{"key": str(key_of("a"))}],
                                                      "generation": "0" * 16})  # fmt: skip
-    assert (unknown.status_code, unknown.json["error"]["code"]) == (404, "unknown_generation")
+    assert (unknown.status_code, json_of(unknown)["error"]["code"]) == (404, "unknown_generation")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_wrong_request_says_what_is_wrong(
 ) -> None:
     answer = here.http.post("/v1/neighbours", json={"model": "words", "items": ["a"], **fields})
     assert 400 <= answer.status_code < 500
-    assert answer.json["error"]["code"] == code
+    assert json_of(answer)["error"]["code"] == code
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_wrong_request_says_what_is_wrong(
 )
 def test_a_wrong_query_says_what_is_wrong(here: Service, query: dict[str, str], code: str) -> None:
     answer = here.http.get("/v1/neighbours", query_string=query)
-    assert (answer.status_code, answer.json["error"]["code"]) == (400, code)
+    assert (answer.status_code, json_of(answer)["error"]["code"]) == (400, code)
 
 
 def test_a_query_that_is_not_utf_8_is_refused(here: Service) -> None:
@@ -195,14 +195,14 @@ def test_more_searches_than_allowed_are_turned_away_and_lookups_go_on(tmp_path: 
                 thread.start()
             wait_until(lambda: answers, 20, "one of two searches is turned away")
             (busy,) = answers
-            assert (busy.status_code, busy.json["error"]["code"]) == (503, "neighbours_busy")
+            assert (busy.status_code, json_of(busy)["error"]["code"]) == (503, "neighbours_busy")
             assert busy.headers["Retry-After"]
             assert here.lookup(["a"], model="words")[0]["status"] == "hit"
         for thread in asking:
             thread.join()
         assert [answer.status_code for answer in answers] == [503, 200]
         off = post(here, exact=True)
-        assert (off.status_code, off.json["error"]["code"]) == (503, "neighbours_busy")
+        assert (off.status_code, json_of(off)["error"]["code"]) == (503, "neighbours_busy")
 
 
 def test_a_search_is_not_waited_for_beyond_the_deadline(
@@ -222,13 +222,13 @@ def test_a_search_is_not_waited_for_beyond_the_deadline(
         json={"model": "words", "items": [TEXTS[0]], "exact": True},
         headers={"X-Request-Timeout-Ms": "1000"},
     )
-    assert (answer.status_code, answer.json["error"]["code"]) == (504, "deadline_exceeded")
+    assert (answer.status_code, json_of(answer)["error"]["code"]) == (504, "deadline_exceeded")
 
 
 def test_a_model_that_is_left_out_has_none(tmp_path: Path) -> None:
     with service(tmp_path, archive__neighbours__models=["pictures"]) as here:
         answer = here.http.get("/v1/neighbours", query_string={"model": "words", "text": "a"})
-        assert (answer.status_code, answer.json["error"]["code"]) == (404, "neighbours_off")
+        assert (answer.status_code, json_of(answer)["error"]["code"]) == (404, "neighbours_off")
 
 
 def test_an_archive_that_is_closed_is_503(here: Service) -> None:
@@ -237,7 +237,7 @@ def test_an_archive_that_is_closed_is_503(here: Service) -> None:
     with pytest.raises(Exception, match="closed"):
         near.nearest(here.models["words"], VECTORS[:1], 3, 5)
     answer = here.http.post("/v1/neighbours", json={"model": "words", "items": [TEXTS[0]]})
-    assert (answer.status_code, answer.json["items"][0]["status"]) == (200, "oov")
+    assert (answer.status_code, json_of(answer)["items"][0]["status"]) == (200, "oov")
 
 
 def test_the_client_asks_in_batches(here: Service, url: str) -> None:

@@ -22,7 +22,7 @@ from embark.inputs import image_input, image_url_input, text_input
 from embark.keys import Key, digest
 from embark.models import Vector
 from embark.queue.base import Lane
-from tests.support.gateway import Service, service, vector_of
+from tests.support.gateway import Service, json_of, service, vector_of
 from tests.support.inference import queued_keys
 from tests.support.models import DIMENSION, GENERATION
 
@@ -112,7 +112,7 @@ def test_a_body_that_is_not_of_its_encoding_is_refused(
     shared: Service, encoding: str, body: bytes
 ) -> None:
     answer = shared.http.post("/v1/embeddings", data=body, headers={"Content-Encoding": encoding})
-    assert (answer.status_code, answer.json["error"]["code"]) == (400, "invalid_encoding")
+    assert (answer.status_code, json_of(answer)["error"]["code"]) == (400, "invalid_encoding")
 
 
 @pytest.mark.parametrize("fields", [{}, {"modality": "image"}])
@@ -180,7 +180,7 @@ def test_other_errors_have_openai_s_form_too(
 ) -> None:
     answer = shared.http.open(path, method=method)
     assert answer.status_code == status
-    assert {"message", "type", "param", "code"} <= answer.json["error"].keys()
+    assert {"message", "type", "param", "code"} <= json_of(answer)["error"].keys()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
@@ -189,7 +189,7 @@ def test_no_body_is_an_internal_error(here: Service, body: bytes) -> None:
     wrapped = b'{"wait_ms": 0, "model": "words", "input": '
     for data in (body, wrapped + body + b"}", wrapped + b'"' + body + b'"}'):
         answer = here.http.post("/v1/embeddings", data=data)
-        assert answer.status_code < 500 or answer.json["error"]["code"] == "not_ready"
+        assert answer.status_code < 500 or json_of(answer)["error"]["code"] == "not_ready"
 
 
 def test_what_is_not_there_in_time_is_queued_and_503(here: Service) -> None:
@@ -240,10 +240,10 @@ def test_a_key_that_may_not_queue_is_told_so(tmp_path: Path) -> None:
         sent = {"Authorization": f"Bearer {secret}"}
         body = {"model": "words", "input": "a"}
         answer = here.http.post("/v1/embeddings", json=body, headers=sent)
-        assert (answer.status_code, answer.json["error"]["code"]) == (503, "not_ready")
-        assert "may not queue" in answer.json["error"]["message"]
+        assert (answer.status_code, json_of(answer)["error"]["code"]) == (503, "not_ready")
+        assert "may not queue" in json_of(answer)["error"]["message"]
         refused = here.http.post("/v1/embeddings", json=body)
-        assert (refused.status_code, refused.json["error"]["type"]) == (
+        assert (refused.status_code, json_of(refused)["error"]["type"]) == (
             401,
             "invalid_request_error",
         )
@@ -279,9 +279,9 @@ def test_any_mixture_answers_each_input_as_if_it_were_alone(
 
 
 def test_models_are_listed_and_described_for_openai_s_clients(shared: Service) -> None:
-    listed = shared.http.get("/v1/models").json
+    listed = json_of(shared.http.get("/v1/models"))
     assert listed["object"] == "list"
     assert [one["id"] for one in listed["data"]] == ["pictures", "words"]
-    one = shared.http.get("/v1/models/words").json
+    one = json_of(shared.http.get("/v1/models/words"))
     assert {name: one[name] for name in listed["data"][1]} == listed["data"][1]
     assert (one["modality"], one["dimension"]) == ("text", DIMENSION)

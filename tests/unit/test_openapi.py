@@ -10,7 +10,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from embark.api_keys import write_keys
-from tests.support.gateway import Service, service
+from tests.support.gateway import Service, json_of, service
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -25,7 +25,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def test_the_document_is_valid(shared: Service) -> None:
-    validate(shared.http.get("/openapi.json").json)
+    validate(json_of(shared.http.get("/openapi.json")))
 
 
 def test_it_has_every_route_and_no_other(shared: Service) -> None:
@@ -34,7 +34,7 @@ def test_it_has_every_route_and_no_other(shared: Service) -> None:
         for rule in shared.gateway.app.url_map.iter_rules()
         for method in (rule.methods or set()) - _IMPLIED
     }
-    document = shared.http.get("/openapi.json").json
+    document = json_of(shared.http.get("/openapi.json"))
     described = {(path, method) for path, one in document["paths"].items() for method in one}
     assert described == routes
 
@@ -42,7 +42,7 @@ def test_it_has_every_route_and_no_other(shared: Service) -> None:
 def test_every_path_is_in_the_documentation(shared: Service) -> None:
     pages = [(DOCS / name).read_text("utf-8") for name in ("api.md", "protocols.md")]
     text = re.sub(r"{\w+}|<\w+>", "{}", "".join(pages))
-    for path in shared.http.get("/openapi.json").json["paths"]:
+    for path in json_of(shared.http.get("/openapi.json"))["paths"]:
         # A version is said once for all paths of a model; the page's files are the page's own.
         told = (
             re.sub(r"{\w+}", "{}", path).replace("/versions/{}", "").replace("/page/{}", "/page/")
@@ -53,7 +53,7 @@ def test_every_path_is_in_the_documentation(shared: Service) -> None:
 def test_with_keys_it_says_which_scope_an_operation_needs(tmp_path: Path) -> None:
     write_keys(tmp_path / "keys.json", [])
     with service(tmp_path, gateway__keys_file=tmp_path / "keys.json") as here:
-        document = here.http.get("/openapi.json").json
+        document = json_of(here.http.get("/openapi.json"))
     validate(document)
     for path, method, scope in (
         ("/v1/lookup", "post", "read"),
@@ -66,6 +66,6 @@ def test_with_keys_it_says_which_scope_an_operation_needs(tmp_path: Path) -> Non
 
 
 def test_no_two_operations_have_one_name(shared: Service) -> None:
-    document = shared.http.get("/openapi.json").json
+    document = json_of(shared.http.get("/openapi.json"))
     names = [one["operationId"] for path in document["paths"].values() for one in path.values()]
     assert len(names) == len(set(names))

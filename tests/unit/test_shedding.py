@@ -75,6 +75,7 @@ def test_what_is_sustained_counts_the_answers_of_all_clients() -> None:
 def test_refused_and_failed_are_counted_apart() -> None:
     row = row_of(3.0, [(200, 0.1), (200, 0.3), (503, 0.01), (0, 9.0)], 2.0, 0.5)
     assert (row.accepted, row.refused, row.failed) == (0.5, 0.25, 0.25)
-    assert (row.offered, row.p99_ms, row.refused_p50_ms) == (2.0, pytest.approx(300), 10.0)
+    assert (row.offered, row.refused_p50_ms) == (2.0, 10.0)
+    assert row.p99_ms == pytest.approx(300)
     with pytest.raises(ValueError, match="500"):
         row_of(1.0, [(500, 0.1)], 1.0, 0.5)

@@ -176,7 +176,9 @@ def test_candidates_fit_the_machine(cores: int) -> None:
     ("text", "limit_ms"), [("p99=50ms", 50.0), ("p99=0.2s", 200.0), ("p99=1500us", 1.5)]
 )
 def test_an_objective_is_read(text: str, limit_ms: float) -> None:
-    assert parse_objective(text) == Objective(99, pytest.approx(limit_ms))
+    found = parse_objective(text)
+    assert found == Objective(99, found.limit_ms)
+    assert found.limit_ms == pytest.approx(limit_ms)
 
 
 @pytest.mark.parametrize("text", ["p99", "p99=50", "p98=50ms", "p99=0ms", "p99<50ms", "p99=-1ms"])
