@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from embark.api_keys import ApiKey, Scope, changing, new_key, read_keys, write_keys
-from embark.cli.numbers import finite
+from embark.cli.numbers import between
 from embark.cli.output import console, show_json
 from embark.config import load
 from embark.errors import BadRequest, ConfigurationError
@@ -59,18 +59,11 @@ def add_parser(commands: Any) -> None:
 
 
 def _days(text: str) -> float:
-    return _bounded(text, least=1 / 86_400, most=_MOST_DAYS)
+    return between(text, 1 / 86_400, _MOST_DAYS)
 
 
 def _hours(text: str) -> float:
-    return _bounded(text, least=0, most=_MOST_DAYS * 24)
-
-
-def _bounded(text: str, *, least: float, most: float) -> float:
-    number = finite(text)
-    if not least <= number <= most:
-        raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:g}")
-    return number
+    return between(text, 0, _MOST_DAYS * 24)
 
 
 def _add(options: argparse.Namespace) -> int:

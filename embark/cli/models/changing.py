@@ -17,10 +17,9 @@ from embark.cli.models.common import (
     deployment,
     percent,
     progress_bar,
-    sample_size,
-    share,
     stopped_by_signal,
 )
+from embark.cli.numbers import share
 from embark.cli.output import console, progress_console, show_json
 from embark.coverage import Coverage, Drift, coverage, drift
 from embark.errors import BadRequest, ConfigurationError
@@ -29,6 +28,9 @@ from embark.purging import purge
 
 _MIN_COVERAGE = 0.99
 _SAMPLE = 1000
+_LARGEST = 10_000
+"""Most inputs of a sample: each is compared with each other one."""
+
 _STOPPED = 130
 
 
@@ -52,7 +54,7 @@ def add_actions(actions: Any) -> None:
     promoted.add_argument("--force", action="store_true", help="whatever the coverage")
     promoted.add_argument(
         "--sample",
-        type=sample_size,
+        type=_sample_size,
         default=_SAMPLE,
         metavar="N",
         help=f"inputs to compare, at most (default: {_SAMPLE})",
@@ -81,6 +83,13 @@ def add_actions(actions: Any) -> None:
     add_generation(set_one)
     set_one.add_argument("file", type=Path, metavar="FILE", help=".npy of shape (dimension,)")
     add_options(set_one, set_oov)
+
+
+def _sample_size(text: str) -> int:
+    """Return a whole number from 1 to 10,000, for argparse."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and 0 < int(text) <= _LARGEST):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_LARGEST}")
+    return int(text)
 
 
 def _add_named(parser: argparse.ArgumentParser, run: Any) -> None:

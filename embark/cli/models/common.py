@@ -21,16 +21,13 @@ from rich.progress import (
 )
 
 from embark.backends import Backends, open_backends
-from embark.cli.numbers import finite
+from embark.cli.numbers import not_negative
 from embark.cli.output import progress_console
 from embark.config import load
 from embark.errors import BadRequest
 from embark.generations import Generations, State, assemble
 from embark.models import Catalogue, Exported, Model, load_exported
 from embark.settings import Settings
-
-_LARGEST = 10_000
-"""Most inputs of a sample: each is compared with each other one."""
 
 
 @dataclass(frozen=True)
@@ -147,29 +144,6 @@ def add_rate(parser: argparse.ArgumentParser, what: str) -> None:
         metavar="N",
         help=f"{what} a second, at most (default: 0, as fast as it goes)",
     )
-
-
-def not_negative(text: str) -> float:
-    """Return a number that is 0 or more, for argparse."""
-    number = finite(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
-    return number
-
-
-def share(text: str) -> float:
-    """Return a number from 0 to 1, for argparse."""
-    number = finite(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a share, a number from 0 to 1")
-    return number
-
-
-def sample_size(text: str) -> int:
-    """Return a whole number from 1 to 10,000, for argparse."""
-    if not (text.isascii() and text.isdecimal() and len(text) < 6 and 0 < int(text) <= _LARGEST):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_LARGEST}")
-    return int(text)
 
 
 @contextmanager
