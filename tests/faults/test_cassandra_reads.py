@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psutil
 import pytest
 
 from embark.cluster.local import LocalCluster
@@ -16,7 +14,7 @@ from embark.errors import ArchiveUnavailable
 from embark.settings import CassandraSettings
 from embark.store.base import LATE
 from embark.store.cassandra import CassandraStore, Connection
-from tests.support.cluster import applied, configuration, unique
+from tests.support.cluster import applied, configuration, frozen, unique
 from tests.support.stack import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -48,27 +46,11 @@ def store(settings: CassandraSettings, **changes: int) -> Iterator[CassandraStor
         opened.close()
 
 
-@contextmanager
-def stopped(cluster: LocalCluster, *numbers: int) -> Iterator[None]:
-    nodes = []
-    for number in numbers:
-        pid = cluster.pid(f"cassandra-{number}")
-        assert pid is not None
-        nodes.append(psutil.Process(pid))
-    for node in nodes:
-        node.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for node in nodes:
-            node.send_signal(signal.SIGCONT)
-
-
 def test_a_late_chunk_leaves_its_records_late_and_the_others_are_answered(
     three_cassandras: LocalCluster, settings: CassandraSettings
 ) -> None:
     with store(settings, speculative_attempts=0) as opened:
-        with stopped(three_cassandras, 2):
+        with frozen(three_cassandras, 2):
             found = opened.get_many("m", GENERATION, list(RECORDS), 2)
         late = sum(one is LATE for one in found)
         assert 0 < late < len(RECORDS)
@@ -79,7 +61,7 @@ def test_a_late_chunk_leaves_its_records_late_and_the_others_are_answered(
 def test_a_replica_that_does_not_answer_is_passed_over(
     three_cassandras: LocalCluster, settings: CassandraSettings
 ) -> None:
-    with store(settings) as opened, stopped(three_cassandras, 2):
+    with store(settings) as opened, frozen(three_cassandras, 2):
         for _ in range(3):
             found = opened.get_many("m", GENERATION, list(RECORDS), ENOUGH_S)
             assert found == list(RECORDS.values())
@@ -90,7 +72,7 @@ def test_a_dead_cluster_costs_no_time_and_heals_by_itself(
 ) -> None:
     one = [next(iter(RECORDS))]
     with store(settings) as opened:
-        with stopped(three_cassandras, 1, 2, 3):
+        with frozen(three_cassandras, 1, 2, 3):
             for _ in range(settings.breaker_failures):
                 with pytest.raises(ArchiveUnavailable):
                     opened.get_many("m", GENERATION, one, 0.05)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
-import psutil
 import pytest
 
 from embark.cluster.local import LocalCluster
 from embark.store.cassandra import CassandraStore, Connection
-from tests.support.cluster import applied, configuration, unique
+from tests.support.cluster import applied, configuration, frozen, unique
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -24,17 +23,10 @@ def test_it_is_applied_although_a_node_is_frozen_for_a_while(
     config = configuration(
         three_cassandras.start(), copies=3, archive__cassandra__keyspace=unique("s")
     )
-    pid = three_cassandras.pid("cassandra-3")
-    assert pid is not None
-    node = psutil.Process(pid)
-    thaw = threading.Timer(FROZEN_S, node.resume)
-    node.send_signal(signal.SIGSTOP)
-    thaw.start()
-    try:
-        settings = applied(config).settings.archive.cassandra
-    finally:
-        node.resume()
-        thaw.cancel()
+    with ThreadPoolExecutor(1) as pool, frozen(three_cassandras, 3):
+        applying = pool.submit(applied, config)
+        time.sleep(FROZEN_S)
+    settings = applying.result().settings.archive.cassandra
     connection = Connection(settings)
     connection.wait_settled(30)
     opened = CassandraStore(connection)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from embark.cli.schema import apply_schema
 from embark.cluster.local import Addresses, LocalCluster
@@ -23,6 +26,23 @@ def running_cluster(folder: Path, nodes: int = 1) -> Iterator[LocalCluster]:
         yield cluster
     finally:
         cluster.stop()
+
+
+@contextmanager
+def frozen(cluster: LocalCluster, *numbers: int) -> Iterator[None]:
+    """Some of its Cassandra nodes, counted from 1, do nothing meanwhile."""
+    nodes = []
+    for number in numbers:
+        pid = cluster.pid(f"cassandra-{number}")
+        assert pid is not None
+        nodes.append(psutil.Process(pid))
+    for node in nodes:
+        node.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for node in nodes:
+            node.send_signal(signal.SIGCONT)
 
 
 def unique(stem: str) -> str:

@@ -21,7 +21,7 @@ from gateway.__main__ import require_access
 from gateway.access.keyring import Keyring
 from gateway.access.limits import Limits
 from tests.support.clock import Clock
-from tests.support.gateway import Service, service, vector_of
+from tests.support.gateway import Service, json_of, service, vector_of
 from tests.support.models import DIMENSION, GENERATION
 
 OPEN = {"/", "/page/<name>", "/openapi.json", "/v2/health/live", "/v2/health/ready"}
@@ -126,11 +126,11 @@ def test_slashes_and_escapes_lead_around_no_scope(guarded: Guarded) -> None:
 def test_a_miss_of_a_reader_is_not_queued(guarded: Guarded) -> None:
     body = {"model": "words", "items": ["new"], "on_miss": "wait", "wait_ms": 5000}
     answer = guarded.ask("POST", "/v1/lookup", "read", json=body)
-    assert [(one["status"], one["queued"]) for one in answer.json["items"]] == [("oov", False)]  # type: ignore[index]
+    assert [(one["status"], one["queued"]) for one in json_of(answer)["items"]] == [("oov", False)]
     assert guarded.here.queue.status()[Lane.INTERACTIVE].depth == 0
     body["on_miss"] = "oov"
     answer = guarded.ask("POST", "/v1/lookup", "write", json=body)
-    assert [(one["status"], one["queued"]) for one in answer.json["items"]] == [("oov", True)]  # type: ignore[index]
+    assert [(one["status"], one["queued"]) for one in json_of(answer)["items"]] == [("oov", True)]
     assert guarded.here.queue.status()[Lane.INTERACTIVE].depth == 1
 
 
@@ -356,8 +356,8 @@ def test_nobody_waits_beyond_the_deadline(tmp_path: Path) -> None:
     with service(tmp_path, gateway__max_wait_ms=600_000) as here:
         headers = {"X-Request-Timeout-Ms": "200"}
         answer = here.http.post("/v1/lookup", json=body, headers=headers)
-        assert answer.json["items"][0]["status"] == "oov"  # type: ignore[index]
+        assert json_of(answer)["items"][0]["status"] == "oov"
         here.put_vector(key, vector_of(key, DIMENSION))
         body["items"] = ["b"]
         answer = here.http.post("/v1/lookup", json=body, headers={"X-Request-Timeout-Ms": "60000"})
-        assert answer.json["items"][0]["status"] == "hit"  # type: ignore[index]
+        assert json_of(answer)["items"][0]["status"] == "hit"

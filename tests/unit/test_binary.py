@@ -24,7 +24,7 @@ from embark.keys import Key, digest
 from embark.queue.base import Lane
 from gateway.access.gate import Grant
 from gateway.access.hooks import GRANT
-from tests.support.gateway import Service, service, vector_of
+from tests.support.gateway import Service, json_of, service, vector_of
 from tests.support.models import DIMENSION, GENERATION
 from tests.support.stack import wait_until
 
@@ -172,7 +172,7 @@ def test_a_failure_is_told_and_is_not_kept_in_memory(here: Service) -> None:
 def test_what_cannot_be_answered_is_refused(here: Service, code: str) -> None:
     status, body, query = BAD[code]
     answer = post(here, body, query)
-    assert (answer.status_code, answer.json["error"]["code"]) == (status, code)  # type: ignore[index]
+    assert (answer.status_code, json_of(answer)["error"]["code"]) == (status, code)
 
 
 def test_a_number_that_float16_cannot_hold_is_not_sent_as_infinity(here: Service) -> None:
@@ -180,7 +180,7 @@ def test_a_number_that_float16_cannot_hold_is_not_sent_as_infinity(here: Service
     here.put_vector(large, np.full(DIMENSION, 1e5, np.float32))
     assert rows(post(here, bytes(16), "model=pictures")).vectors.tolist() == [[1e5] * DIMENSION]
     answer = post(here, bytes(16), "model=pictures&dtype=fp16")
-    assert (answer.status_code, answer.json["error"]["code"]) == (400, "invalid_dtype")  # type: ignore[index]
+    assert (answer.status_code, json_of(answer)["error"]["code"]) == (400, "invalid_dtype")
 
 
 @pytest.mark.parametrize(

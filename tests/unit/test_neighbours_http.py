@@ -177,7 +177,7 @@ def test_a_wrong_query_says_what_is_wrong(here: Service, query: dict[str, str], 
 
 def test_a_query_that_is_not_utf_8_is_refused(here: Service) -> None:
     answer = here.http.get("/v1/neighbours?model=words&text=caf%e9")
-    assert (answer.status_code, answer.json["error"]["code"]) == (400, "invalid_text")  # type: ignore[index]
+    assert (answer.status_code, json_of(answer)["error"]["code"]) == (400, "invalid_text")
     assert here.http.get("/v1/neighbours?model=words&text=caf%C3%A9").status_code == 200
 
 
