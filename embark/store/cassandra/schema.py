@@ -69,7 +69,6 @@ MIGRATIONS: Final[tuple[tuple[str, str], ...]] = (
 Never change one that was released; add another.
 """
 
-
 _AGREE_SECONDS = 60
 _CHANGE_SECONDS = 2 * _AGREE_SECONDS
 
