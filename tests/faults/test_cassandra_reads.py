@@ -14,7 +14,7 @@ from embark.errors import ArchiveUnavailable
 from embark.settings import CassandraSettings
 from embark.store.base import LATE
 from embark.store.cassandra import CassandraStore, Connection
-from tests.support.cluster import applied, configuration, frozen, unique
+from tests.support.cluster import applied, configuration, frozen, put_on_every_node, unique
 from tests.support.stack import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -36,11 +36,9 @@ def settings(three_cassandras: LocalCluster) -> CassandraSettings:
 @contextmanager
 def store(settings: CassandraSettings, **changes: int) -> Iterator[CassandraStore]:
     connection = Connection(settings.model_copy(update=changes))
-    connection.wait_settled(30)
     opened = CassandraStore(connection)
     try:
-        opened.put_many("m", GENERATION, RECORDS)
-        assert opened.get_many("m", GENERATION, list(RECORDS), ENOUGH_S) == list(RECORDS.values())
+        put_on_every_node(connection, "m", GENERATION, RECORDS)
         yield opened
     finally:
         opened.close()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -49,12 +48,8 @@ def killed(part: str) -> Fault:
 
 
 def stopped(part: str, lasts_s: float = STOPPED_S) -> Fault:
-    """SIGSTOP: it is there and does nothing, until SIGCONT."""
-    return Fault(
-        lambda one: one.signal(part, signal.SIGSTOP),
-        lasts_s,
-        lambda one: one.signal(part, signal.SIGCONT),
-    )
+    """It is there and does nothing, until it is let go on."""
+    return Fault(lambda one: one.freeze(part), lasts_s, lambda one: one.thaw(part))
 
 
 def toxic(proxy: str, kind: Toxic) -> Fault:

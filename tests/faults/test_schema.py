@@ -9,7 +9,7 @@ import pytest
 
 from embark.cluster.local import LocalCluster
 from embark.store.cassandra import CassandraStore, Connection
-from tests.support.cluster import applied, configuration, frozen, unique
+from tests.support.cluster import applied, configuration, frozen, put_on_every_node, unique
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -28,10 +28,9 @@ def test_it_is_applied_although_a_node_is_frozen_for_a_while(
         time.sleep(FROZEN_S)
     settings = applying.result().settings.archive.cassandra
     connection = Connection(settings)
-    connection.wait_settled(30)
     opened = CassandraStore(connection)
     try:
-        opened.put_many("m", "0" * 16, {b"digest": b"record"})
+        put_on_every_node(connection, "m", "0" * 16, {b"digest": b"record"})
         assert opened.get_many("m", "0" * 16, [b"digest"], 5.0) == [b"record"]
     finally:
         opened.close()

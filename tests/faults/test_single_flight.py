@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import signal
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -62,15 +61,17 @@ def ask(deployment: Deployment, model: str, inputs: Sequence[Sendable], each: in
         found = clients[number % len(clients)].lookup([work[number]], model)
         return found.items[0].status
 
-    hold(deployment, signal.SIGSTOP)
     began = time.monotonic()
     try:
+        for consumer in CONSUMERS:
+            deployment.freeze(consumer)
         with ThreadPoolExecutor(len(clients)) as pool:
             statuses = list(pool.map(look_up, range(len(work))))
         wait_until(lambda: all_asked(clients[0], inputs, model), 60, "all are queued")
         seconds = time.monotonic() - began
     finally:
-        hold(deployment, signal.SIGCONT)
+        for consumer in CONSUMERS:
+            deployment.thaw(consumer)
     wait_until(lambda: all_hits(clients[0], inputs, model), 60, "all are hits")
     wait_until(lambda: drained(clients[0]), 60, "all is committed")
     for client in clients:
@@ -81,11 +82,6 @@ def ask(deployment: Deployment, model: str, inputs: Sequence[Sendable], each: in
         int(metric(deployment, QUEUED) - before[1]),
         seconds,
     )
-
-
-def hold(deployment: Deployment, number: signal.Signals) -> None:
-    for part in CONSUMERS:
-        deployment.signal(part, number)
 
 
 def metric(deployment: Deployment, pattern: str) -> float:

@@ -18,6 +18,7 @@ import pytest
 from embark.cluster.local import LocalCluster
 from embark.errors import ConfigurationError, Unavailable
 from embark.ports import free_port
+from tests.support.freezing import freeze, thaw
 from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.stack
@@ -95,11 +96,12 @@ def test_killed_parts_are_down_and_a_start_heals_them(cluster: LocalCluster) -> 
 def test_a_frozen_part_is_silent(cluster: LocalCluster) -> None:
     pid = cluster.pid("kafka")
     assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
+    kafka = [psutil.Process(pid)]
     try:
+        freeze(kafka)
         assert states(cluster)["kafka"] == "silent"
     finally:
-        os.kill(pid, signal.SIGCONT)
+        thaw(kafka)
     wait_until(lambda: states(cluster)["kafka"] == "up", 30, "it answers again")
 
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
+from cassandra import ConsistencyLevel
 
 from embark.cli.schema import apply_schema
 from embark.cluster.local import Addresses, LocalCluster
 from embark.config import Configuration, load, to_environment
+from embark.errors import ArchiveUnavailable
 from embark.ports import free_port
+from embark.store.cassandra import CassandraStore, Connection
+from embark.store.cassandra.driver import DRIVER_ERRORS
+from embark.store.cassandra.session import SELECT_RECORDS
+from tests.support.freezing import freeze, thaw
+from tests.support.stack import wait_until
+
+_COMPARE_SECONDS = 10.0
 
 
 @contextmanager
@@ -36,13 +44,36 @@ def frozen(cluster: LocalCluster, *numbers: int) -> Iterator[None]:
         pid = cluster.pid(f"cassandra-{number}")
         assert pid is not None
         nodes.append(psutil.Process(pid))
-    for node in nodes:
-        node.send_signal(signal.SIGSTOP)
     try:
+        freeze(nodes)
         yield
     finally:
-        for node in nodes:
-            node.send_signal(signal.SIGCONT)
+        thaw(nodes)
+
+
+def put_on_every_node(
+    connection: Connection, model: str, generation: str, records: Mapping[bytes, bytes]
+) -> None:
+    """Write records and return when every replica has them.
+
+    A write returns when most replicas have it, and a lookup asks one, which may be another.
+    """
+    store = CassandraStore(connection)
+
+    def everywhere() -> bool:
+        try:
+            store.put_many(model, generation, records)
+            prepared = connection.use()
+            query = prepared.statements[SELECT_RECORDS].bind((model, generation, list(records)))
+            # At ALL the replicas are compared, and what one lacks it gets before the answer.
+            query.consistency_level = ConsistencyLevel.ALL
+            rows = prepared.session.execute(query, timeout=_COMPARE_SECONDS)
+        except (ArchiveUnavailable, *DRIVER_ERRORS):
+            # Not connected yet, or a node that was frozen is still taken for dead by the others.
+            return False
+        return dict(rows) == records
+
+    wait_until(everywhere, 60, "every replica has the records")
 
 
 def unique(stem: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from embark.ports import free_port
 from embark.settings import Settings
 from embark.triton import Command, TritonPorts, forget_shared_memory, triton_command
 from tests.support.cluster import applied, configuration, unique
+from tests.support.freezing import freeze, thaw
 from tests.support.proxy import Proxy
 from tests.support.stack import REPOSITORY, repository_of, wait_until
 
@@ -139,11 +139,13 @@ class Deployment:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
-    def signal(self, part: str, number: signal.Signals) -> None:
-        """Send a signal to every process of a part."""
-        for process in self._processes(part):
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
+    def freeze(self, part: str) -> None:
+        """Stop every process of a part, until `thaw`."""
+        freeze(self._processes(part))
+
+    def thaw(self, part: str) -> None:
+        """Let a part that was frozen go on."""
+        thaw(self._processes(part))
 
     def inferences(self, model: str) -> int:
         """How many inputs a model of Triton has computed."""
