@@ -1,4 +1,4 @@
-"""The schema applied while nodes are slow to agree on it."""
+"""The schema applied while nodes are slow to agree on it, and what they need for agreeing."""
 
 from __future__ import annotations
 
@@ -34,3 +34,11 @@ def test_it_is_applied_although_a_node_is_frozen_for_a_while(
         assert opened.get_many("m", "0" * 16, [b"digest"], 5.0) == [b"record"]
     finally:
         opened.close()
+
+
+def test_nodes_that_start_at_once_do_not_forget_each_other(three_cassandras: LocalCluster) -> None:
+    for number in (1, 2, 3):
+        log = three_cassandras.folder / f"cassandra-{number}" / "logs" / "server.log"
+        said = log.read_text("utf-8")
+        assert "is now UP" in said
+        assert "removing from gossip" not in said
