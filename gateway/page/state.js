@@ -36,8 +36,9 @@ export function note(learnt) {
   Object.assign(seen, learnt);
 }
 
-/** Show everything that is known. */
+/** Show everything that is known, once the gateway's health or its silence is. */
 export function showState(history) {
+  if (!seen.health && !seen.problem) return;
   const { parts, troubles } = diagnosed({ ...seen, history });
   for (const part of parts) showPart(part);
   const worst = troubles[0]?.level ?? "up";
