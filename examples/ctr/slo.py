@@ -40,7 +40,7 @@ name = "ctr"
 seed = {seed}
 
 [arrivals]
-timeout_ms = 2000
+timeout_ms = {timeout_ms}
 stages = [
     {{ seconds = {ramp}, rate = {low}, to = {rate} }},
     {{ seconds = {seconds}, rate = {rate} }},
@@ -82,6 +82,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--limit-ms", type=float, default=200, help="limit of p99 (default: 200)")
     parser.add_argument(
+        "--deadline-ms",
+        type=float,
+        default=150,
+        help="longest that the scoring service waits for EmbArk (default: 150)",
+    )
+    parser.add_argument(
+        "--timeout-ms", type=float, default=2000, help="when a request is an error (default: 2000)"
+    )
+    parser.add_argument(
         "--minimum-hit-rate", type=float, default=0.95, help="over both modalities (default: 0.95)"
     )
     parser.add_argument(
@@ -108,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
     forget(deployment, scorer, pictures, range(size, len(scorer.catalogue)))
     with running(deployment) as url:
         warm(url, scorer, size)
-        with _service(work.folder, url) as scoring:
+        with _service(work.folder, url, options.deadline_ms) as scoring:
             idle = _IdleCores()
             status = _load(options, scoring, size, folder)
             idle_share = idle.share()
@@ -149,11 +158,12 @@ def _shipped(scorer: Scorer) -> list[str]:
 
 
 @contextmanager
-def _service(work: Path, url: str) -> Iterator[str]:
+def _service(work: Path, url: str, deadline_ms: float) -> Iterator[str]:
     """Run the scoring service; yields its URL."""
     port = free_port()
     command = [sys.executable, "-m", "examples.ctr", "serve", "--work", str(work), "--url", url]
-    process = subprocess.Popen([*command, "--port", str(port)], start_new_session=True)
+    command += ["--port", str(port), "--deadline-ms", str(deadline_ms)]
+    process = subprocess.Popen(command, start_new_session=True)
     try:
         scoring = f"http://127.0.0.1:{port}"
         _wait_until_healthy(scoring, process)
@@ -184,6 +194,7 @@ def _load(options: argparse.Namespace, scoring: str, size: int, folder: Path) ->
     scenario.write_text(
         _SCENARIO.format(
             seed=options.seed,
+            timeout_ms=options.timeout_ms,
             ramp=_RAMP_SECONDS,
             low=options.rate / 4,
             rate=options.rate,

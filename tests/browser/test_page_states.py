@@ -259,6 +259,7 @@ def test_everything_is_reached_by_keyboard_with_a_focus_that_is_seen(
     page = open_tab(lone.url).page
     expect(page.locator("#letter-rows tr")).to_have_count(1)
     expect(page.locator("#text-model option")).to_have_count(1)
+    expect(page.locator("#troubles a")).to_have_count(1)
     wanted = page.evaluate(
         "selector => [...document.querySelectorAll(selector)]"
         ".filter((one) => one.checkVisibility()).map((one, index) => one.dataset.stop = index)",

@@ -15,12 +15,12 @@ from embark.queue.kafka import KafkaQueue
 from embark.queue.sqlite import SqliteQueue
 from embark.settings import Settings
 from embark.store.base import Store
-from embark.store.cassandra import CassandraLedger, CassandraStore, Claims, Connection
+from embark.store.cassandra import CassandraLedger, CassandraStore, Claims
 from embark.store.ledger import Ledger
 from embark.store.lmdb import LmdbStore
 from embark.store.lmdb_ledger import LmdbLedger
 from tests.support.clock import Clock
-from tests.support.cluster import applied, configuration, unique
+from tests.support.cluster import applied, configuration, connected, unique
 
 LEASE_S = 10.0
 ALL = 10**9
@@ -56,8 +56,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iter
 
         made = Opened(embedded, LmdbLedger(embedded, clock), passes)
     else:
-        connection = Connection(request.getfixturevalue("shared").archive.cassandra)
-        connection.wait_settled(20)
+        connection = connected(request.getfixturevalue("shared").archive.cassandra)
         ledger = CassandraLedger(connection, Claims(connection, 3600))
         made = Opened(CassandraStore(connection), ledger, time.sleep)
     yield made
@@ -163,10 +162,10 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Itera
             archive__cassandra__keyspace=keyspace,
             queue__kafka__prefix=unique("t"),
             queue__kafka__partitions=1,
+            queue__kafka__delivery_seconds=30,
         )
     ).settings
-    connection = Connection(settings.archive.cassandra)
-    connection.wait_settled(20)
+    connection = connected(settings.archive.cassandra)
     made = _kafka(settings, Claims(connection, 3600), clock)
     yield made
     _close(made)

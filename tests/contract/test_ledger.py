@@ -78,7 +78,7 @@ def test_values_expire(opened: Opened, model: str) -> None:
     opened.ledger.put(model, Kind.USAGE, {digest(3): b"for ever"})
     opened.passes(1.5)
     wait_until(
-        lambda: opened.ledger.get(model, Kind.USAGE, [digest(1)]) == [None], 5, "it has expired"
+        lambda: opened.ledger.get(model, Kind.USAGE, [digest(1)]) == [None], 60, "it has expired"
     )
     assert sorted(listed(opened.ledger, model, Kind.USAGE)) == [digest(2), digest(3)]
 

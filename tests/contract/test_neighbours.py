@@ -22,10 +22,11 @@ from embark.neighbours.exact import exact_nearest
 from embark.neighbours.rebuilding import rebuild
 from embark.settings import Settings
 from embark.store.base import Store
-from embark.store.cassandra import CassandraNeighbours, CassandraStore, Connection, NeighbourTables
+from embark.store.cassandra import CassandraNeighbours, CassandraStore, NeighbourTables
 from embark.store.cassandra.schema import apply
 from embark.store.lmdb import LmdbStore
 from tests.contract.conftest import ON_SERVERS
+from tests.support.cluster import connected
 from tests.support.models import facts
 from tests.support.vectors import clustered, digest_of
 
@@ -76,8 +77,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, model: str) -> Iterato
         settings = request.getfixturevalue("shared").archive.cassandra
         assert len(list(apply(settings, [one.facts, other.facts]))) == 2
         assert list(apply(settings, [one.facts, other.facts])) == []
-        connection = Connection(settings)
-        connection.wait_settled(20)
+        connection = connected(settings)
         tables = NeighbourTables(connection, lambda name: True)
         store = CassandraStore(connection, tables)
         made = Bench(store, CassandraNeighbours(store, tables), one, other)
@@ -195,8 +195,7 @@ def test_without_its_table_vectors_are_archived_and_searches_say_what_to_do(
     shared: Settings, model: str
 ) -> None:
     one = Model(facts(model, dimension=DIMENSION), np.zeros(DIMENSION, np.float16))
-    connection = Connection(shared.archive.cassandra)
-    connection.wait_settled(20)
+    connection = connected(shared.archive.cassandra)
     store = CassandraStore(connection, NeighbourTables(connection, lambda name: True))
     assert store.neighbours is not None
     without = Bench(store, CassandraNeighbours(store, store.neighbours), one, one)

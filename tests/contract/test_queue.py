@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from embark.errors import QueueUnavailable
 from embark.inputs import Input, InputKind
 from embark.keys import Key, digest
-from embark.queue.base import DeadLetter, Delivery, Lane, Queue, Request
+from embark.queue.base import DeadLetter, Delivery, Lane, LaneStatus, Queue, Request
 from tests.contract.conftest import ALL, Bench
 from tests.support.clock import Clock
 
@@ -28,12 +29,18 @@ def numbers(deliveries: Iterable[Delivery]) -> list[int]:
 
 def depth(queue: Queue, lane: Lane, expected: int) -> bool:
     """Whether a lane's depth becomes what is expected; it may be a few seconds old."""
-    deadline = time.monotonic() + 20
-    while queue.status()[lane].depth != expected:
-        if time.monotonic() > deadline:
-            return False
+    return becomes(queue, lambda status: status[lane].depth == expected)
+
+
+def becomes(queue: Queue, expected: Callable[[dict[Lane, LaneStatus]], bool]) -> bool:
+    """Whether a queue's status becomes as expected; a broker may be late to tell."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(QueueUnavailable):
+            if expected(queue.status()):
+                return True
         time.sleep(0.1)
-    return True
+    return False
 
 
 def test_a_request_is_delivered_as_it_was_put_oldest_first(
@@ -174,9 +181,9 @@ def test_status_tells_depth_and_age(bench: Bench, queue: Queue, clock: Clock) ->
     clock.now += 7
     bench.take(queue, 2, Lane.BULK)
     assert depth(queue, Lane.BULK, 2)
+    assert becomes(queue, lambda status: [one.oldest_seconds for one in status.values()] == [7, 7])
     status = queue.status()
-    assert status[Lane.BULK].oldest_seconds == 7
-    assert (status[Lane.INTERACTIVE].depth, status[Lane.INTERACTIVE].oldest_seconds) == (1, 7)
+    assert status[Lane.INTERACTIVE].depth == 1
     assert sum(status[Lane.BULK].parts.values()) == 2
 
 
@@ -192,10 +199,7 @@ def test_a_retried_request_keeps_its_age_and_its_trace(
     (second,) = bench.take(queue, 1)
     assert (second.attempt, second.queued_at) == (2, first.queued_at)
     assert first.request.trace == second.request.trace == trace
-    deadline = time.monotonic() + 20
-    while queue.status()[Lane.INTERACTIVE].oldest_seconds != 30:
-        assert time.monotonic() < deadline, queue.status()
-        time.sleep(0.1)
+    assert becomes(queue, lambda status: status[Lane.INTERACTIVE].oldest_seconds == 30)
 
 
 def test_a_large_image_travels(bench: Bench, queue: Queue) -> None:

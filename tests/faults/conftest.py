@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,9 +67,13 @@ def three_nodes(
 def proxied(
     cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    allow = {"consumer__fetch__allow_networks": ["127.0.0.2/32"]}
+    changes: dict[str, Any] = {
+        "consumer__fetch__allow_networks": ["127.0.0.2/32"],
+        # Consumers that a test freezes shall not lose their partitions.
+        "queue__kafka__session_seconds": 60,
+    }
     folder = tmp_path_factory.mktemp("proxied")
-    with deployed(folder, cluster, proxied=True, **allow) as deployment:
+    with deployed(folder, cluster, proxied=True, **changes) as deployment:
         yield deployment
 
 

@@ -17,7 +17,7 @@ from embark.client import Client
 from embark.cluster.local import LocalCluster
 from embark.queue.base import Lane
 from tests.support.deployment import deployed
-from tests.support.stack import wait_until
+from tests.support.stack import computed, wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -39,7 +39,7 @@ def test_interactive_work_passes_bulk_and_memory_is_bounded(
             pids = [deployment.parts[f"consumer-{number}"].pid for number in (1, 2)]
             return max(psutil.Process(pid).memory_info().rss for pid in pids)
 
-        client.lookup(["warm"], "minilm", on_miss="wait", wait_ms=20_000)
+        computed(client, ["warm"], "minilm")
         before = resident()
         started = time.monotonic()
         for start in range(0, BULK, 500):
@@ -49,7 +49,7 @@ def test_interactive_work_passes_bulk_and_memory_is_bounded(
         for number in range(ROUNDS):
             started = time.monotonic()
             # Asked again and again, as callers do: while Cassandra is late, a miss is not queued.
-            wait_until(partial(is_hit, client, f"interactive {number}"), 30, "it is a hit")
+            wait_until(partial(is_hit, client, f"interactive {number}"), 60, "it is a hit")
             waits.append(time.monotonic() - started)
         grown = resident() - before
 
@@ -58,7 +58,7 @@ def test_interactive_work_passes_bulk_and_memory_is_bounded(
             return int(lanes[Lane.BULK.value]["depth"]) if lanes else 0
 
         # What is told may be a few seconds old; a drained lane would prove nothing.
-        wait_until(lambda: depth() > BULK / 2, 15, "most of the bulk work waits still")
+        wait_until(lambda: depth() > BULK / 2, 60, "most of the bulk work waits still")
         print(f"interactive misses were hits after {[round(one, 2) for one in waits]} s;")
         print(f"bulk lane: {depth()}; a consumer grew by {grown / 2**20:.0f} MiB")
         assert grown < GROWTH_BYTES

@@ -24,7 +24,7 @@ from embark.queue.kafka.topics import Topics
 from export.reference import Reference
 from export.verification import cosines
 from tests.support.deployment import Deployment
-from tests.support.stack import all_asked, all_hits, drained, wait_for_hits, wait_until
+from tests.support.stack import all_asked, all_hits, computed, drained, wait_for_hits, wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -155,7 +155,7 @@ def test_poison_becomes_dead_letters_and_delays_nothing(
         found = command(proxied, "queue", "dead", "list", "--json")["dead"]
         return [letter["key"] for letter in found].count(name) == len(Lane)
 
-    wait_until(is_back, 30, "it is not understood still")
+    wait_until(is_back, 60, "it is not understood still")
     purged = command(proxied, "queue", "dead", "purge", "--all", "--json")["purged"]
     assert purged >= len(records) * len(Lane)
     assert command(proxied, "queue", "dead", "list", "--json") == {"dead": []}
@@ -163,7 +163,7 @@ def test_poison_becomes_dead_letters_and_delays_nothing(
 
 def test_an_input_that_is_no_image_fails_with_its_reason(proxied: Deployment) -> None:
     with Client(proxied.urls[0]) as client:
-        found = client.lookup([b"no image"], "inception_v3", on_miss="wait", wait_ms=20_000)
+        found = computed(client, [b"no image"], "inception_v3")
     assert found.items[0].status == "failed"
     assert found.items[0].reason is not None
     assert found.items[0].reason["code"] == "not_an_image"
@@ -172,7 +172,7 @@ def test_an_input_that_is_no_image_fails_with_its_reason(proxied: Deployment) ->
 def test_a_stock_query_reads_a_vector_as_documented(proxied: Deployment) -> None:
     settings = proxied.settings.archive.cassandra
     with Client(proxied.urls[0]) as client:
-        found = client.lookup(["read by others"], "minilm", on_miss="wait", wait_ms=20_000)
+        found = computed(client, ["read by others"], "minilm")
     model, generation, digits = str(found.items[0].key).split(":")
     with Cluster([settings.contact_points[0]], port=settings.port) as stock:
         rows = stock.connect().execute(

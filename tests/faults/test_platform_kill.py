@@ -23,6 +23,7 @@ from tests.support.threads import Threads
 
 pytestmark = pytest.mark.stack
 
+ENOUGH = 30
 PARTS = ("consumers", "tritonserver", "gateway")
 
 
@@ -83,12 +84,17 @@ def test_killed_parts_lose_nothing(tmp_path: Path, minilm: Reference, inception:
                 time.sleep(1)
                 before = load.count()
                 stack.kill(part)
-                wait_until(partial(stack.children, part), 30, f"{part} is back")
+                wait_until(partial(stack.children, part), 60, f"{part} is back")
 
                 def is_accepted(before: int = before) -> bool:
                     return load.count() > before + 50
 
-                wait_until(is_accepted, 30, "load is accepted")
+                wait_until(is_accepted, 60, "load is accepted")
+            wait_until(
+                lambda: all(len(one) > ENOUGH for one in load.accepted.values()),
+                120,
+                "enough of each model is accepted",
+            )
         assert not load.wrong
         for reference in (minilm, inception):
             check_hits(stack.url, reference, load.accepted[reference.facts.name])
@@ -100,7 +106,7 @@ def test_killed_parts_lose_nothing(tmp_path: Path, minilm: Reference, inception:
 def check_hits(url: str, reference: Reference, accepted: list[bytes]) -> None:
     """Every accepted input becomes a hit, and those of a sample are PyTorch's vectors."""
     model = reference.facts.name
-    assert len(accepted) > 30
+    assert len(accepted) > ENOUGH
     with Client(url) as client:
 
         def are_hits() -> bool:
@@ -131,15 +137,15 @@ def test_an_orderly_end_drains_and_exits_with_zero(tmp_path: Path) -> None:
         family = psutil.Process(stack.process.pid).children(recursive=True)
         texts = [f"drained {number}" for number in range(300)]
         with Client(stack.url) as client:
-            wait_until(lambda: all_asked(client, texts), 30, "all are queued")
+            wait_until(lambda: all_asked(client, texts), 60, "all are queued")
         assert stack.stop() == 0
         assert not any(one.is_running() for one in family)
     with running(tmp_path) as stack, Client(stack.url) as client:
-        wait_until(lambda: all_hits(client, texts), 30, "all are hits")
+        wait_until(lambda: all_hits(client, texts), 60, "all are hits")
 
 
 def test_a_second_platform_on_the_same_folder_is_refused(stack: Stack) -> None:
     second = Stack(stack.data)
-    wait_until(lambda: second.process.poll() is not None, 20, "the second has ended")
+    wait_until(lambda: second.process.poll() is not None, 60, "the second has ended")
     assert second.stop() == 2
     assert httpx.get(f"{stack.url}/v2/health/ready").status_code == 200

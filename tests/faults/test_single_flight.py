@@ -118,7 +118,8 @@ def test_urls_of_the_same_bytes_are_computed_once(proxied: Deployment) -> None:
         others: list[Sendable] = [ImageUrl(f"{server.url}/{number}") for number in range(5)]
         assert ask(proxied, "inception_v3", others, 5).inferences == 0
         with Client(proxied.urls[0]) as client:
-            assert all_hits(client, [photograph(3)], "inception_v3")
+            bytes_of_it: list[Sendable] = [photograph(3)]
+            wait_until(lambda: all_hits(client, bytes_of_it, "inception_v3"), 60, "it is a hit")
 
 
 def test_urls_and_bytes_of_one_image_at_once_are_computed_once_a_consumer(

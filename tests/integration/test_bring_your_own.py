@@ -32,7 +32,7 @@ from export.serving.bfloat16 import has_bfloat16
 from export.sources import open_encoder
 from export.sources.options import Options
 from export.verification import cosines
-from tests.support.stack import wait_until
+from tests.support.stack import computed, wait_until
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "encoders.md"
@@ -186,7 +186,7 @@ def test_served_vectors_are_those_of_pytorch(
     is_text = encoder.modality.value == "text"
     inputs = list(TEXTS) if is_text else photographs()
     payloads = [one.encode() if isinstance(one, str) else one for one in inputs]
-    served = client.lookup(inputs, name, on_miss="wait", wait_ms=20_000)
+    served = computed(client, inputs, name)
     assert served.hits.all()
     expected = Reference(workplace.models, name, encoder).embed(payloads)
     np.testing.assert_allclose(served.embeddings, expected, rtol=1e-3, atol=1e-3)
@@ -194,10 +194,7 @@ def test_served_vectors_are_those_of_pytorch(
 
 def test_an_onnx_file_serves_what_its_source_does(workplace: Workplace, client: Client) -> None:
     for inputs, names in ((TEXTS, ("bert", "bert-onnx")), (photographs(), NAMES[2:4])):
-        first, second = (
-            client.lookup(list(inputs), name, on_miss="wait", wait_ms=20_000).embeddings
-            for name in names
-        )
+        first, second = (computed(client, list(inputs), name).embeddings for name in names)
         np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-3)
 
 
@@ -212,7 +209,7 @@ def test_a_folder_of_sentence_transformers_gives_its_vectors(workplace: Workplac
 
 def test_own_preprocessing_refuses_one_input_and_serves_the_others(client: Client) -> None:
     small, large = png(Image.new("RGB", (4, 4))), photographs()[0]
-    found = client.lookup([small, large], "outlines", on_miss="wait", wait_ms=20_000)
+    found = computed(client, [small, large], "outlines")
     assert [item.status for item in found.items] == ["failed", "hit"]
     reason = found.items[0].reason
     assert reason is not None
@@ -274,8 +271,8 @@ def test_another_precision_is_a_generation_that_is_promoted(
 
     assert live() != facts["generation"]
     workplace.run("embark models promote colours --force")
-    wait_until(lambda: live() == facts["generation"], 20, "it is live")
-    served = client.lookup(photographs(), "colours", on_miss="wait", wait_ms=20_000)
+    wait_until(lambda: live() == facts["generation"], 60, "it is live")
+    served = computed(client, photographs(), "colours")
     assert served.hits.all()
     encoder = workplace.encoder("colours:Colours", "colours")
     expected = Reference(workplace.models, "colours", encoder).embed(photographs())

@@ -84,7 +84,7 @@ def test_killed_parts_are_down_and_a_start_heals_them(cluster: LocalCluster) -> 
         def is_down(part: str = killed) -> bool:
             return states(cluster)[part] == "down"
 
-        wait_until(is_down, 10, "it is down")
+        wait_until(is_down, 60, "it is down")
         status, _ = command(cluster, "status")
         assert status == 1
         cluster.start(print)
@@ -102,7 +102,7 @@ def test_a_frozen_part_is_silent(cluster: LocalCluster) -> None:
         assert states(cluster)["kafka"] == "silent"
     finally:
         thaw(kafka)
-    wait_until(lambda: states(cluster)["kafka"] == "up", 30, "it answers again")
+    wait_until(lambda: states(cluster)["kafka"] == "up", 60, "it answers again")
 
 
 def test_a_port_in_use_is_named(cluster: LocalCluster, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_stop_leaves_no_process_and_purge_no_folder(cluster: LocalCluster) -> No
     running = [pid for pid in pids(cluster).values() if pid is not None]
     assert len(running) == 2
     assert command(cluster, "stop") == (0, {"stopped": PARTS})
-    wait_until(lambda: not any(map(psutil.pid_exists, running)), 5, "init has collected them")
+    wait_until(lambda: not any(map(psutil.pid_exists, running)), 60, "init has collected them")
     assert cluster.folder.exists()
     assert command(cluster, "stop", "--purge") == (0, {"stopped": []})
     assert not cluster.folder.exists()

@@ -122,12 +122,13 @@ def test_every_panel_is_evaluated_and_shows_what_happened(busy: Prometheus) -> N
 
 
 def test_every_alarm_is_evaluated_and_none_rings_on_a_quiet_day(busy: Prometheus) -> None:
-    assert busy.targets() == {"gateway": "up", "consumer": "up", "retina": "up"}
+    up = {"gateway": "up", "consumer": "up", "retina": "up"}
+    wait_until(lambda: busy.targets() == up, 60, "all are up")
 
     def unread() -> list[str]:
         return [rule["name"] for rule in busy.rules() if rule["health"] == "unknown"]
 
-    wait_until(lambda: not unread(), 20, "every rule was evaluated")
+    wait_until(lambda: not unread(), 60, "every rule was evaluated")
     rules = busy.rules()
     assert {rule["name"] for rule in rules} == set(
         re.findall(r"- alert: (\w+)", (ROOT / "docker/prometheus/rules.yaml").read_text("utf-8"))

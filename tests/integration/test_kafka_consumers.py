@@ -10,13 +10,14 @@ from collections.abc import Iterator
 import pytest
 
 from embark.cluster.local import Addresses
+from embark.errors import QueueUnavailable
 from embark.inputs import Input, InputKind
 from embark.keys import Key, digest
 from embark.queue.base import Lane, Request
 from embark.queue.kafka import KafkaQueue
 from embark.settings import Settings
-from embark.store.cassandra import Claims, Connection
-from tests.support.cluster import applied, configuration, unique
+from embark.store.cassandra import Claims
+from tests.support.cluster import applied, configuration, connected, unique
 from tests.support.stack import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
@@ -39,13 +40,14 @@ def settings(addresses: Addresses) -> Settings:
             archive__cassandra__keyspace=unique("k"),
             queue__kafka__prefix=unique("k"),
             queue__kafka__partitions=6,
+            queue__kafka__delivery_seconds=30,
         )
     ).settings
 
 
 @pytest.fixture
 def claims(settings: Settings) -> Iterator[Claims]:
-    connection = Connection(settings.archive.cassandra)
+    connection = connected(settings.archive.cassandra)
     yield Claims(connection, 3600)
     connection.close()
 
@@ -105,7 +107,14 @@ def test_nothing_is_lost_while_consumers_come_and_go(settings: Settings, claims:
             start()
         expected = {str(number).encode() for number in range(REQUESTS)}
         wait_until(lambda: finished == expected, 90, "all are finished")
-        wait_until(lambda: watcher.status()[Lane.BULK].depth == 0, 30, "all is committed")
+
+        def is_committed() -> bool:
+            try:
+                return watcher.status()[Lane.BULK].depth == 0
+            except QueueUnavailable:
+                return False
+
+        wait_until(is_committed, 60, "all is committed")
     finally:
         for one in running:
             stop(one)

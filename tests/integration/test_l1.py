@@ -139,7 +139,7 @@ def test_what_is_invalidated_is_answered_by_no_gateway(
             assert version_of(client, wrong) == version_of(client, right) == 0
         invalidate(deployed, gateways[0], wrong)
         for client in gateways:
-            wait_until(lambda c=client: version_of(c, wrong) is None, 10, "forgotten")  # type: ignore[misc]
+            wait_until(lambda c=client: version_of(c, wrong) is None, 60, "forgotten")  # type: ignore[misc]
             assert version_of(client, right) == 0
         deployed.write(wrong, version=2)
         for client in gateways:
@@ -158,7 +158,7 @@ def test_a_restarted_gateway_answers_from_memory(deployed: Deployed) -> None:
         assert counted(client, "embark_l1_rows", model="words") == len(TEXTS)
     with deployed.gateway() as client:
         wait_until(
-            lambda: counted(client, "embark_l1_prewarmed_total") == len(TEXTS), 10, "prewarmed"
+            lambda: counted(client, "embark_l1_prewarmed_total") == len(TEXTS), 60, "prewarmed"
         )
         assert client.lookup_vectors(TEXTS, "words").hits.all()
         assert counted(client, "embark_lookup_hits_total", tier="l1") == len(TEXTS)
@@ -172,7 +172,7 @@ def test_an_image_that_was_computed_again_is_answered_soon(deployed: Deployed) -
         assert version_of(client, key) == 0
         asked = client.lookup([ImageUrl(URL)], "pictures")
         assert asked.hits.all()
-        wait_until(lambda: any(one.depth for one in lanes(deployed)), 5, "it is to be checked")
+        wait_until(lambda: any(one.depth for one in lanes(deployed)), 60, "it is to be checked")
         deployed.write(key, version=1)  # as a consumer does that finds it changed
         wait_until(lambda: version_of(client, key) == 1, 25, "the new vector is answered")
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
 from embark.ports import free_port
@@ -26,10 +25,12 @@ pytestmark = pytest.mark.stack
 
 LOCUSTFILE = Path(__file__).parents[2] / "loadtests" / "locustfile.py"
 STALL_S = 1.0
-CALM = """
+PATIENCE = "[arrivals]\ntimeout_ms = 30000"
+PATIENCE_MS = 30_000
+CALM = f"""
 name = "calm"
-[arrivals]
-stages = [{ seconds = 3, rate = 30 }]
+{PATIENCE}
+stages = [{{ seconds = 3, rate = 30 }}]
 [catalogue]
 size = 60
 [[mix]]
@@ -90,7 +91,7 @@ def test_two_workers_of_a_master_add_up(platform: Stack, tmp_path: Path) -> None
     run, port = Run(tmp_path, CALM, KEPT), free_port()
     master = run.master(platform.url, port, 2)
     workers = [worker(port) for _ in range(2)]
-    said = [one.communicate(timeout=60)[0] for one in (master, *workers)]
+    said = [one.communicate(timeout=300)[0] for one in (master, *workers)]
     assert [one.returncode for one in (master, *workers)] == [0, 0, 0], said
     result, arrivals = run.result, parse_scenario(CALM, "calm").arrivals
     due = sum(len(schedule(arrivals, 1, index, 2)) for index in range(2))
@@ -104,19 +105,16 @@ def test_two_workers_of_a_master_add_up(platform: Stack, tmp_path: Path) -> None
 
 def test_a_worker_that_dies_fails_the_test(tmp_path: Path) -> None:
     with stalling_server() as (url, stall):
-        run, port = (
-            Run(tmp_path, _score(seconds=4), ERRORS_ONLY),
-            free_port(),
-        )
+        run, port = Run(tmp_path, _score(seconds=15), ERRORS_ONLY), free_port()
         master = run.master(url, port, 2)
         first, second = worker(port), worker(port)
-        wait_until(lambda: stall.seen > 20, 30, "the workers send")
+        wait_until(lambda: stall.seen > 20, 60, "the workers send")
         first.kill()
-        said = master.communicate(timeout=60)[0]
+        said = master.communicate(timeout=300)[0]
     assert master.returncode == 1, said
     assert "1 of 2 processes did not come to the end" in run.result["objectives"][0]["note"]
     for one in (first, second):
-        one.communicate(timeout=30)
+        one.communicate(timeout=300)
 
 
 def test_lookups_stay_whole_while_triton_and_consumers_are_killed(
@@ -124,6 +122,7 @@ def test_lookups_stay_whole_while_triton_and_consumers_are_killed(
 ) -> None:
     shipped = (LOCUSTFILE.parent / "scenarios" / "dependency_lost.toml").read_text()
     for long, short in (
+        ("[arrivals]", PATIENCE),
         ("seconds = 60", "seconds = 6"),
         ("at = 15", "at = 1"),
         ("at = 30", "at = 2"),
@@ -143,7 +142,7 @@ def test_lookups_stay_whole_while_triton_and_consumers_are_killed(
     assert figures["failed"] == 0
     # What was known before stays a hit; what is new meanwhile is OOV.
     assert figures["oov_rate"] > 0 and figures["hit_rate"] > 0.5
-    wait_until(lambda: len(platform.children("tritonserver")) == 1, 30, "Triton is back")
+    wait_until(lambda: len(platform.children("tritonserver")) == 1, 60, "Triton is back")
     assert platform.children("tritonserver")[0].pid != triton
 
 
@@ -163,7 +162,7 @@ def test_a_stall_shows_in_the_open_loop_and_hides_in_a_closed_one(tmp_path: Path
     assert (figures["due"], figures["failed"]) == (120, 0)
     # Some 40 requests were due while the server stalled; in a closed loop, one was.
     assert figures["latency_ms"]["p99"] > 0.9 * STALL_S * 1000
-    assert np.percentile(closed, 99) < 0.5 * STALL_S * 1000 < max(closed)
+    assert sum(one > 0.9 * STALL_S * 1000 for one in closed) == 1
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "BREACH" in ended.stdout and "NOT met" in ended.stdout
     assert "the objectives are not met" in run.html.read_text()
@@ -181,7 +180,7 @@ def test_what_could_not_be_sent_and_an_event_that_failed_are_not_passed_over(
     figures, rows = run.result["calls"]["score"], run.result["objectives"]
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert figures["due"] == 120 == figures["sent"] + figures["errors"]["overflow"]
-    assert figures["latency_ms"]["p99"] >= 2000
+    assert figures["latency_ms"]["p99"] >= PATIENCE_MS
     assert [(row["met"], row["note"]) for row in rows] == [
         (False, "event 'e': exit status 3 no such thing"),
         (False, f"{figures['errors']['overflow']} overflow"),
@@ -207,7 +206,7 @@ def test_wrong_files_are_exit_status_2(
 def _score(seconds: float) -> str:
     return f"""
 name = "score"
-[arrivals]
+{PATIENCE}
 process = "constant"
 stages = [{{ seconds = {seconds}, rate = 40 }}]
 [[mix]]

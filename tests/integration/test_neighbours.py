@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from embark.client import Client
-from tests.support.stack import Stack, all_hits, wait_until
+from tests.support.stack import Stack, all_hits, computed, wait_until
 
 NEAR = "a red leather jacket for women"
 TEXTS = [
@@ -26,8 +26,10 @@ def test_an_item_just_embedded_is_found_by_the_text_it_is_like(
     wait_until(lambda: all_hits(client, TEXTS), 60, "the texts are embedded")
     for exact in (False, True):
         asked = "women's jacket, leather, red"
+        queries = [asked, "never seen before"]
+        computed(client, queries, "minilm")
         found, missing = client.neighbours(
-            [asked, "never seen before"], "minilm", k=2, exact=exact, on_miss="wait", wait_ms=20_000
+            queries, "minilm", k=2, exact=exact, on_miss="wait", wait_ms=20_000
         )
         assert found.status == missing.status == "hit"
         assert [near.text for near in found.neighbours] == [TEXTS[1], NEAR]

@@ -109,8 +109,8 @@ def test_a_long_tail_is_folded_into_a_snapshot_that_outlives_the_process(store: 
     put(store, range(MANY))
     with searching(store) as index:
         assert recall(store, index) == 1
-        wait_until(lambda: made(store), 30, "a snapshot is made")
-        wait_until(lambda: index._space(MODEL).extent.items == MANY, 10, "it is adopted")
+        wait_until(lambda: made(store), 60, "a snapshot is made")
+        wait_until(lambda: index._space(MODEL).extent.items == MANY, 60, "it is adopted")
         put(store, range(MANY, MANY + 500))
         assert recall(store, index) > 0.98
         extent = index._space(MODEL).extent
@@ -174,7 +174,7 @@ def test_a_damaged_snapshot_is_not_used_and_made_again(
     damage(graph)
     with searching(store) as index:
         assert recall(store, index) == 1
-        wait_until(lambda: index._space(MODEL).extent.items == 600, 30, "it is made again")
+        wait_until(lambda: index._space(MODEL).extent.items == 600, 60, "it is made again")
         assert recall(store, index) > 0.98
 
 
@@ -185,7 +185,7 @@ def test_an_archive_older_than_the_journal_is_read_whole(store: LmdbStore) -> No
     with searching(store) as index:
         assert recall(store, index) == 1
         put(store, range(800, 900))
-        wait_until(lambda: index._space(MODEL).extent.items >= 800, 30, "an index is made")
+        wait_until(lambda: index._space(MODEL).extent.items >= 800, 60, "an index is made")
         assert recall(store, index) > 0.98
 
 
@@ -216,7 +216,7 @@ def test_an_archive_put_back_to_an_older_state_is_not_asked_with_a_newer_index(
         assert len(found) == 300
         for first in (600, 700, 800):  # the journal goes on to where the snapshot was
             put(again, range(first, first + 100))
-        wait_until(lambda: index._space(MODEL).extent.items >= 300, 30, "it is made anew")
+        wait_until(lambda: index._space(MODEL).extent.items >= 300, 60, "it is made anew")
         assert recall(again, index) > 0.98
         assert index.nearest(MODEL, VECTORS[650:651], 1, 10)[0][0].digest == digest_of(650)
     again.close()
@@ -237,9 +237,9 @@ def test_a_generation_that_is_served_no_more_leaves_nothing(store: LmdbStore) ->
     served = [MODEL, Model(facts("words", generation="1" * 16), MODEL.oov)]
     index = EmbeddedNeighbours(store, lambda: served)
     build(store, folder(store), MODEL)
-    wait_until(lambda: index._space(MODEL).extent.items == 10, 10, "it is adopted")
+    wait_until(lambda: index._space(MODEL).extent.items == 10, 60, "it is adopted")
     served.pop(0)
-    wait_until(lambda: not folder(store).exists(), 10, "its files are gone")
+    wait_until(lambda: not folder(store).exists(), 60, "its files are gone")
     with store.transaction() as txn:
         kept = lmdb_journal.spaces(txn, store.journal)
     assert space("words", "2" * 16) not in kept
@@ -282,7 +282,7 @@ def test_writers_and_a_maker_that_are_killed_lose_nothing(store: LmdbStore) -> N
         with maker.stdin as pipe:
             pipe.write(order.model_dump_json().encode())
         if turn == 0:
-            wait_until(lambda: any(folder(store).glob(".*-*")) or made(store), 20, "it writes")
+            wait_until(lambda: any(folder(store).glob(".*-*")) or made(store), 60, "it writes")
         else:
             assert maker.wait(30) == 0
         for process in (*writers, maker):

@@ -33,7 +33,7 @@ from embark.queue.kafka import KafkaQueue, topics
 from embark.settings import KafkaSettings
 from embark.store.base import MISSING
 from embark.store.cassandra import CassandraStore, Claims, Connection, schema
-from tests.support.cluster import applied, unique
+from tests.support.cluster import applied, connected, unique
 from tests.support.secure import Authority, SecureServers, secure_servers
 from tests.support.stack import wait_until
 
@@ -106,9 +106,15 @@ def claims(configure: Configure, certified: Changes) -> Iterator[Claims]:
 
 CALLS: dict[str, Callable[[KafkaSettings, Claims], object]] = {
     "apply": lambda settings, _: list(topics.apply(settings)),
-    "put": lambda settings, claims: on_queue(settings, claims, lambda it: it.put([request()])),
-    "dead": lambda settings, claims: on_queue(settings, claims, lambda it: it.dead(1)),
-    "status": lambda settings, claims: on_queue(settings, claims, explained_status),
+    "put": lambda settings, claims: on_queue(
+        settings, claims, explained(lambda queue: queue.put([request()]))
+    ),
+    "dead": lambda settings, claims: on_queue(
+        settings, claims, explained(lambda queue: queue.dead(1))
+    ),
+    "status": lambda settings, claims: on_queue(
+        settings, claims, explained(lambda queue: queue.status())
+    ),
 }
 
 
@@ -158,16 +164,20 @@ def on_queue(
         return call(queue)
 
 
-def explained_status(queue: KafkaQueue) -> object:
-    """Its status, asked until it says why there is none, which is told a moment later."""
-    ends = time.monotonic() + REFUSE_S / 2
-    while True:
-        try:
-            return queue.status()
-        except QueueUnavailable as error:
-            if "; " in error.message or time.monotonic() > ends:
-                raise
-        time.sleep(0.5)
+def explained(call: Callable[[KafkaQueue], object]) -> Callable[[KafkaQueue], object]:
+    """The same call, made until its failure has a reason, which is told a moment later."""
+
+    def patient(queue: KafkaQueue) -> object:
+        ends = time.monotonic() + REFUSE_S / 2
+        while True:
+            try:
+                return call(queue)
+            except QueueUnavailable as error:
+                if "; " in error.message or time.monotonic() > ends:
+                    raise
+            time.sleep(0.5)
+
+    return patient
 
 
 def take(queue: KafkaQueue, count: int) -> list[Delivery]:
@@ -219,8 +229,7 @@ def doctor(configuration: Configuration) -> tuple[int, dict[str, Any]]:
 
 
 def test_the_archive_works_for_a_role_over_tls(configure: Configure) -> None:
-    with closing(Connection(configure().settings.archive.cassandra)) as connection:
-        connection.wait_settled(ANSWER_S)
+    with closing(connected(configure().settings.archive.cassandra)) as connection:
         use_archive(connection)
 
 
@@ -298,8 +307,7 @@ def outlasting(
     role = unique("r")
     servers.cql(f"CREATE ROLE {role} WITH PASSWORD = '{PASSWORD}' AND LOGIN = true")
     settings = configure(**of(ARCHIVE, {**certified, "user": role})).settings.archive.cassandra
-    with closing(Connection(settings)) as connection:
-        connection.wait_settled(ANSWER_S)
+    with closing(connected(settings)) as connection:
         use_archive(connection)
         servers.cql(f"ALTER ROLE {role} WITH PASSWORD = '{WRONG_PASSWORD}'")
         server = servers.authority.issue("other-server", "DNS:cassandra.test")
@@ -313,8 +321,7 @@ def test_the_archive_works_for_a_client_with_a_certificate(
 ) -> None:
     settings = configure(**of(ARCHIVE, certified)).settings.archive.cassandra
     assert list(schema.apply(settings)) == []
-    with closing(Connection(settings)) as connection:
-        connection.wait_settled(ANSWER_S)
+    with closing(connected(settings)) as connection:
         use_archive(connection)
 
 

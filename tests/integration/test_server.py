@@ -336,12 +336,12 @@ def test_answers_without_a_body_and_old_clients(gateway: GatewayProcess) -> None
 
 
 def test_what_has_come_is_answered_before_the_process_ends(tmp_path: Path) -> None:
-    waiting = {"model": "words", "items": ["new"], "on_miss": "wait", "wait_ms": 2000}
+    waiting = {"model": "words", "items": ["new"], "on_miss": "wait", "wait_ms": 8000}
     body = json.dumps(waiting).encode()
     with gateway_process(tmp_path, **FEW) as gateway:
         with gateway.connect() as sock, gateway.connect() as idle:
             sock.sendall(post(body))
-            wait_until(lambda: _queued(gateway) == 1, 20, "it waits")
+            wait_until(lambda: _queued(gateway) == 1, 60, "it waits")
             stopping = threading.Thread(target=gateway.stop)
             stopping.start()
             status, headers, answer = read_answer(sock)
@@ -450,10 +450,10 @@ def test_a_renewed_certificate_is_taken_up_and_half_a_one_is_not(
     first = serial(secure, authority)
     other = issued(authority, tmp_path / "other", "second")
     tls.certificate.write_bytes(other[0].read_bytes())
-    wait_until(lambda: _unread(secure), 20, "it is noticed that it does not fit the key")
+    wait_until(lambda: _unread(secure), 60, "it is noticed that it does not fit the key")
     assert serial(secure, authority) == first
     tls.key.write_bytes(other[1].read_bytes())
-    wait_until(lambda: serial(secure, authority) != first, 20, "it is taken up")
+    wait_until(lambda: serial(secure, authority) != first, 60, "it is taken up")
 
 
 def _unread(gateway: GatewayProcess) -> bool:

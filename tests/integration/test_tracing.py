@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import httpx
 import pytest
@@ -49,15 +49,17 @@ def collector(followed: tuple[Stack, Collector]) -> Collector:
     return followed[1]
 
 
-def ask(stack: Stack, texts: list[str], caller: str = "") -> None:
-    """Look texts up, with the caller's trace, until all of them are queued or there."""
+def ask(stack: Stack, items: Sequence[object], caller: str = "", model: str = "minilm") -> None:
+    """Look inputs up, with the caller's trace, until all are queued or their end is known."""
     headers = {"traceparent": caller} if caller else {}
 
     def are_queued() -> bool:
-        body = {"model": "minilm", "items": texts}
-        answer = httpx.post(f"{stack.url}/v1/lookup", json=body, headers=headers, trust_env=False)
-        items = answer.raise_for_status().json()["items"]
-        return all(item["status"] == "hit" or item["queued"] for item in items)
+        body = {"model": model, "items": items}
+        answer = httpx.post(
+            f"{stack.url}/v1/lookup", json=body, headers=headers, trust_env=False, timeout=60
+        )
+        found = answer.raise_for_status().json()["items"]
+        return all(item["status"] in ("hit", "failed") or item["queued"] for item in found)
 
     wait_until(are_queued, SECONDS, "all are queued")
 
@@ -131,9 +133,7 @@ def test_misses_of_several_requests_that_share_an_inference_keep_their_traces(
 def test_fetching_is_a_step_and_says_why_it_failed(traced: Stack, collector: Collector) -> None:
     trace = unique("").ljust(32, "0")
     url = f"http://127.0.0.1:1/{trace}.jpg"
-    body = {"model": "inception_v3", "items": [{"image_url": url}]}
-    headers = {"traceparent": f"00-{trace}-{'1' * 16}-01"}
-    httpx.post(f"{traced.url}/v1/lookup", json=body, headers=headers, trust_env=False)
+    ask(traced, [{"image_url": url}], f"00-{trace}-{'1' * 16}-01", "inception_v3")
 
     def of_trace(name: str) -> list[Span]:
         return [span for span in collector.named(name) if span.trace == trace]

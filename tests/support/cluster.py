@@ -16,6 +16,7 @@ from embark.cluster.local import Addresses, LocalCluster
 from embark.config import Configuration, load, to_environment
 from embark.errors import ArchiveUnavailable
 from embark.ports import free_port
+from embark.settings import CassandraSettings
 from embark.store.cassandra import CassandraStore, Connection
 from embark.store.cassandra.driver import DRIVER_ERRORS
 from embark.store.cassandra.session import SELECT_RECORDS
@@ -49,6 +50,21 @@ def frozen(cluster: LocalCluster, *numbers: int) -> Iterator[None]:
         yield
     finally:
         thaw(nodes)
+
+
+def connected(settings: CassandraSettings) -> Connection:
+    """A connection that can be used: its first attempt may fail on a busy machine."""
+    connection = Connection(settings)
+
+    def is_usable() -> bool:
+        try:
+            connection.use()
+        except ArchiveUnavailable:
+            return False
+        return True
+
+    wait_until(is_usable, 60, "Cassandra is connected to")
+    return connection
 
 
 def put_on_every_node(

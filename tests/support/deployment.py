@@ -26,7 +26,7 @@ from tests.support.proxy import Proxy
 from tests.support.stack import REPOSITORY, repository_of, wait_until
 
 RETINA_ENVIRONMENT = REPOSITORY.parent / ".venv-retina"
-_START_SECONDS = 120
+_START_SECONDS = 240
 
 Clean = Callable[[int], None]
 

@@ -24,12 +24,22 @@ from tests.support.models import catalogue
 
 
 class Service:
-    """What a test needs of a gateway: its HTTP client, archive and queue."""
+    """What a test needs of a gateway: its HTTP client, archive and queue.
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    Args:
+        folder: for its data.
+        patient: lookups wait until their misses are queued, longer than any setting allows:
+            a disk that is busy with other tests is slow.
+        settings: of it, dots as `__`.
+    """
+
+    def __init__(self, folder: Path, *, patient: bool = False, **settings: Any) -> None:
         overrides = {name.replace("__", "."): value for name, value in settings.items()}
         overrides["retina.model_repository"] = str(folder / "models")
         self.settings = load(environment={}, overrides=overrides).settings
+        if patient:
+            gateway = self.settings.gateway.model_copy(update={"miss_ack_ms": 30_000})
+            self.settings = self.settings.model_copy(update={"gateway": gateway})
         self.models = catalogue(folder / "models")
         self.store = LmdbStore(folder / "archive", 2**26)
         self.queue = SqliteQueue(folder / "queue.sqlite", 15)
@@ -43,7 +53,7 @@ class Service:
         record = encode_embedding(key, vector, model.facts.dtype, now_ms())
         self.archive.put_many(model, {key.digest: record})
 
-    def put_failure(self, key: Key, code: str = "not_found", lasts_ms: int = 60_000) -> None:
+    def put_failure(self, key: Key, code: str = "not_found", lasts_ms: int = 3_600_000) -> None:
         now = now_ms()
         record = encode_failure(key, Failure(code, "the reason", now, now + lasts_ms))
         self.archive.put_many(self.models[key.model], {key.digest: record})
@@ -67,8 +77,8 @@ def vector_of(key: Key, dimension: int) -> Vector:
 
 
 @contextmanager
-def service(folder: Path, **settings: Any) -> Iterator[Service]:
-    opened = Service(folder, **settings)
+def service(folder: Path, *, patient: bool = False, **settings: Any) -> Iterator[Service]:
+    opened = Service(folder, patient=patient, **settings)
     try:
         yield opened
     finally:

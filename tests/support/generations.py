@@ -33,7 +33,7 @@ class TwoGenerations(Service):
         super().__init__(folder, retina__follow_seconds=0.02, **settings)
         self.repository = folder / "models"
         write_model(self.repository, facts("words", version=2, generation=NEW))
-        wait_until(lambda: self.gateway.following.current.served("words", NEW), 5, "it is seen")
+        wait_until(lambda: self.gateway.following.current.served("words", NEW), 60, "it is seen")
         self.generations = Generations(self.backends.ledger)
         catalogue = load_catalogue(self.repository)
         self.old, self.new = catalogue.generations("words")

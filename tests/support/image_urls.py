@@ -118,7 +118,7 @@ class Consumer:
     def consume_one(self) -> None:
         """Consume what a lookup has just asked for; the gateway queues it a moment later."""
         wait_until(
-            lambda: any(lane.depth for lane in self.here.queue.status().values()), 5, "queued"
+            lambda: any(lane.depth for lane in self.here.queue.status().values()), 60, "queued"
         )
         assert self.consume() == 1
 
@@ -134,7 +134,7 @@ class Consumer:
             self._flights.lead(delivery, delivery.request.key)
             aged = record if isinstance(record, Embedding) else None
             assert self.urls.submit(self.model, delivery, aged, lambda task: task())
-        wait_until(lambda: not self._in_flight.held(), 5, "all has ended")
+        wait_until(lambda: not self._in_flight.held(), 60, "all has ended")
         return len(taken)
 
     def record(self, key: Key) -> object:

@@ -41,7 +41,7 @@ def stored(text: str) -> Vector:
 
 @contextmanager
 def filled(folder: Path) -> Iterator[Service]:
-    with service(folder, gateway__miss_ack_ms=100, gateway__max_wait_ms=10_000) as opened:
+    with service(folder, patient=True, gateway__max_wait_ms=10_000) as opened:
         for number in range(4):
             key = words_key(f"hit {number}")
             opened.put_vector(key, vector_of(key, DIMENSION))
@@ -101,5 +101,5 @@ def queued_keys(here: Service, expected: int, lane: Lane = Lane.INTERACTIVE) -> 
         found.extend(one.request.key for one in here.queue.take(lane, 1000, 10**9))
         return len(found)
 
-    wait_until(lambda: take() >= expected, 10, f"{expected} requests are queued")
+    wait_until(lambda: take() >= expected, 60, f"{expected} requests are queued")
     return found

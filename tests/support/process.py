@@ -28,7 +28,7 @@ from tests.support.gateway import vector_of
 from tests.support.models import DIMENSION, GENERATION, catalogue
 from tests.support.stack import wait_until
 
-_START_SECONDS = 60
+_START_SECONDS = 180
 _STOP_SECONDS = 30
 
 

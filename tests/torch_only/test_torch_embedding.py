@@ -71,9 +71,9 @@ def served(here: TwoGenerations) -> Iterator[Client]:
 @contextmanager
 def filled(folder: Path) -> Iterator[TwoGenerations]:
     """A service that has STORED, knows that "bad" fails, and has an OOV vector of its own."""
-    with two_generations(folder, gateway__miss_ack_ms=100) as here:
+    with two_generations(folder, patient=True) as here:
         here.generations.set_oov(here.old, OOV, "the test")
-        wait_until(lambda: bool(current(here).oov.any()), 20, "the OOV is seen")
+        wait_until(lambda: bool(current(here).oov.any()), 60, "the OOV is seen")
         here.ask(*STORED, "bad")
         here.consume()
         yield here
@@ -200,7 +200,7 @@ def test_what_was_missing_is_asked_for_again(here: TwoGenerations, client: Clien
     embedding = CachedEmbedding(client, "words")
     embedding(ABSENT)
     assert not embedding.mask.any()
-    wait_until(lambda: here.consume() == 0 and all_computed(here), 20, "they are computed")
+    wait_until(lambda: here.consume() == 0 and all_computed(here), 60, "they are computed")
     torch.testing.assert_close(embedding(ABSENT), expected(ABSENT, embedding.oov, STORED + ABSENT))
     assert embedding.mask.all()
 
@@ -222,7 +222,7 @@ def test_another_generation_is_refused(here: TwoGenerations, client: Client) -> 
     embedding = CachedEmbedding(client, "words")
     embedding(STORED[:2])
     here.generations.promote(here.new, OLD)
-    wait_until(lambda: current(here).generation == NEW, 20, "it is live")
+    wait_until(lambda: current(here).generation == NEW, 60, "it is live")
     embedding(STORED[:2])
     assert embedding.mask.all()
     with pytest.raises(ConfigurationError, match=f"generation {NEW}.*trains on {OLD}"):
@@ -292,7 +292,7 @@ def test_a_prefetched_batch_raises_in_its_place(here: TwoGenerations, client: Cl
     embedding = CachedEmbedding(client, "words")
     embedding(STORED)
     here.generations.promote(here.new, OLD)
-    wait_until(lambda: current(here).generation == NEW, 20, "it is live")
+    wait_until(lambda: current(here).generation == NEW, 60, "it is live")
     batches = embedding.prefetching([STORED, ABSENT, STORED], inputs=lambda batch: batch)
     batch, _ = next(batches)
     assert batch == STORED

@@ -46,7 +46,7 @@ def guarded(tmp_path: Path) -> Iterator[Guarded]:
     path = tmp_path / "keys.json"
     made = {name: new_key(name, scopes) for name, scopes in SCOPES.items()}
     write_keys(path, [key for key, _ in made.values()])
-    with service(tmp_path, gateway__keys_file=path, gateway__miss_ack_ms=100) as here:
+    with service(tmp_path, gateway__keys_file=path, patient=True) as here:
         yield Guarded(here, path, {name: secret for name, (_, secret) in made.items()})
 
 
@@ -136,7 +136,10 @@ def test_a_miss_of_a_reader_is_not_queued(guarded: Guarded) -> None:
 
 def test_metrics_are_open_where_the_settings_say_so(tmp_path: Path) -> None:
     write_keys(tmp_path / "keys.json", [])
-    settings = {"gateway__keys_file": tmp_path / "keys.json", "gateway__open_metrics": True}
+    settings: dict[str, Any] = {
+        "gateway__keys_file": tmp_path / "keys.json",
+        "gateway__open_metrics": True,
+    }
     with service(tmp_path, **settings) as here:
         assert here.http.get("/metrics").status_code == 200
         assert here.http.get("/v1/models").status_code == 401
@@ -312,7 +315,10 @@ def test_requests_are_given_back_to_their_limit_however_they_end(tmp_path: Path)
     key, secret = new_key("a", [Scope.READ], concurrent=1)
     write_keys(tmp_path / "keys.json", [key])
     headers = {"Authorization": f"Bearer {secret}"}
-    settings = {"gateway__keys_file": tmp_path / "keys.json", "gateway__processes": 1}
+    settings: dict[str, Any] = {
+        "gateway__keys_file": tmp_path / "keys.json",
+        "gateway__processes": 1,
+    }
     with service(tmp_path, **settings) as here:
         for path in ("/v1/models", "/v1/models/none", "/nowhere", "/v1/lookup", "/v1/prefetch"):
             for _ in range(3):
@@ -322,7 +328,7 @@ def test_requests_are_given_back_to_their_limit_however_they_end(tmp_path: Path)
 def test_a_limit_of_the_settings_is_answered_429_with_retry_after(tmp_path: Path) -> None:
     key, secret = new_key("a", [Scope.READ])
     write_keys(tmp_path / "keys.json", [key])
-    settings = {
+    settings: dict[str, Any] = {
         "gateway__keys_file": tmp_path / "keys.json",
         "gateway__processes": 1,
         "gateway__key_requests_per_second": 0.01,

@@ -156,7 +156,7 @@ def test_a_key_alone_is_queued_only_if_it_is_in_flight(here: Service) -> None:
     here.lookup(["a"], model="words")
     expected = [Status.QUEUED, Status.OOV]
     wait_until(
-        lambda: rows(post(here, digests(["a", "b"]))).statuses.tolist() == expected, 5, "queued"
+        lambda: rows(post(here, digests(["a", "b"]))).statuses.tolist() == expected, 60, "queued"
     )
     assert here.queue.status()[Lane.INTERACTIVE].depth == 1
 
@@ -212,7 +212,7 @@ def test_items_in_json_are_answered_in_binary(here: Service) -> None:
     vectors, statuses = ask()
     assert vectors.dtype == np.float32  # pictures are stored so
     assert statuses[:2].tolist() == [Status.HIT, Status.INVALID]
-    wait_until(lambda: ask().statuses[2:].tolist() == [Status.QUEUED] * 2, 5, "queued")
+    wait_until(lambda: ask().statuses[2:].tolist() == [Status.QUEUED] * 2, 60, "queued")
     assert np.array_equal(vectors[0], stored("text 1").astype(np.float32))
     assert here.queue.status()[Lane.INTERACTIVE].depth == 2
 

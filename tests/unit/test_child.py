@@ -54,7 +54,7 @@ def test_a_killed_process_is_reported_and_started_again(make: Make, said: list[s
         child.watch()
         return child.pid not in (None, first)
 
-    wait_until(is_back, 10, "it runs again")
+    wait_until(is_back, 60, "it runs again")
     assert "child stopped (killed by SIGKILL); starting again in 0.5 s" in said
 
 
@@ -68,7 +68,7 @@ def test_the_delay_doubles_and_a_loop_shows_the_last_lines(make: Make, said: lis
         child.watch()
         return any("5 times in a row" in line for line in said)
 
-    wait_until(has_looped, 30, "five deaths")
+    wait_until(has_looped, 60, "five deaths")
     delays = [line.rpartition(" in ")[2] for line in said if "exit status 3" in line]
     assert delays[:5] == ["0.5 s", "1 s", "2 s", "4 s", "8 s"]
     assert any("no luck" in line for line in said if "in a row" in line)
@@ -77,7 +77,7 @@ def test_the_delay_doubles_and_a_loop_shows_the_last_lines(make: Make, said: lis
 def test_output_is_shown_and_logged(make: Make, said: list[str], tmp_path: Path) -> None:
     child = make(SLEEP)
     child.start()
-    wait_until(lambda: "child | started" in said, 10, "its line is shown")
+    wait_until(lambda: "child | started" in said, 60, "its line is shown")
     child.stop(5)
     assert (tmp_path / "logs" / "child.log").read_text() == "started\n"
 
@@ -85,11 +85,11 @@ def test_output_is_shown_and_logged(make: Make, said: list[str], tmp_path: Path)
 def test_what_does_not_end_is_killed(make: Make, said: list[str]) -> None:
     child = make(STUBBORN)
     child.start()
-    wait_until(lambda: "child | started" in said, 10, "it runs")
+    wait_until(lambda: "child | started" in said, 60, "it runs")
     started = time.monotonic()
     child.stop(0.3)
     assert child.pid is None
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert any("is killed" in line for line in said)
 
 

@@ -31,7 +31,7 @@ def key_of(text: str) -> Key:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Service]:
-    with service(tmp_path, gateway__miss_ack_ms=100) as opened:
+    with service(tmp_path, patient=True) as opened:
         yield opened
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,17 +25,23 @@ from embark.inputs import text_input
 from embark.keys import Key, digest
 from embark.queue.base import Delivery, Lane, Request
 from embark.settings import ConsumerSettings
+from tests.support.clock import Clock
 from tests.support.gateway import Service, service, vector_of
 from tests.support.models import DIMENSION, GENERATION
+from tests.support.stack import wait_until
 
 ATTEMPTS = 3
+LEASE_S = 10.0
 
 
 class Consumer:
     """The end of the consumer's path, without the middle."""
 
-    def __init__(self, here: Service) -> None:
-        settings = load(environment={}, overrides={"queue.max_attempts": ATTEMPTS}).settings
+    def __init__(self, here: Service, **overrides: Any) -> None:
+        overrides = {"queue.max_attempts": ATTEMPTS} | {
+            name.replace("__", "."): value for name, value in overrides.items()
+        }
+        settings = load(environment={}, overrides=overrides).settings
         self.here = here
         self.model = here.models["words"]
         self.in_flight = InFlight(here.queue, settings.consumer, 15)
@@ -64,6 +71,15 @@ class Consumer:
 def consumer(tmp_path: Path) -> Iterator[Consumer]:
     with service(tmp_path) as here:
         made = Consumer(here)
+        yield made
+        made.in_flight.close()
+
+
+@pytest.fixture
+def late(tmp_path: Path) -> Iterator[Consumer]:
+    """One whose retries are not due before the test has ended."""
+    with service(tmp_path) as here:
+        made = Consumer(here, queue__retry_base_seconds=600, queue__retry_max_seconds=600)
         yield made
         made.in_flight.close()
 
@@ -145,18 +161,33 @@ def test_what_is_in_flight_is_bounded(consumer: Consumer) -> None:
     bounded.close()
 
 
-def test_leases_are_renewed_while_work_goes_on(tmp_path: Path) -> None:
+def test_leases_are_renewed_while_work_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with service(tmp_path) as here:
-        here.queue._lease_s = 0.3
+        clock = Clock()
+        here.queue._clock, here.queue._lease_s = clock, LEASE_S
         consumer = Consumer(here)
         consumer.in_flight.close()
+        deliveries = consumer.take("a")
+        extend = here.queue.extend
+        renewed_at = [clock.now]
+
+        def noted(held: Sequence[Delivery]) -> None:
+            now = clock.now
+            extend(held)
+            renewed_at.append(now)
+
+        monkeypatch.setattr(here.queue, "extend", noted)
         renewing = InFlight(here.queue, ConsumerSettings(), 0.3)
-        renewing.add(consumer.take("a"))
-        ends = time.monotonic() + 1
-        while time.monotonic() < ends:
+        renewing.add(deliveries)
+        for _ in range(3):
+            clock.now += 0.6 * LEASE_S
+            wait_until(lambda: renewed_at[-1] == clock.now, 60, "the lease is renewed")
             assert consumer.take() == []
-            time.sleep(0.02)
         renewing.close()
+        clock.now += 2 * LEASE_S
+        assert [one.attempt for one in consumer.take()] == [1]
 
 
 def follow(consumer: Consumer, leader: Delivery, text: str) -> Delivery:
@@ -188,17 +219,17 @@ def test_a_vector_is_written_under_every_key_that_is_led(consumer: Consumer) -> 
     assert isinstance(found[0], Embedding)
 
 
-def test_followers_of_a_failure_fail_too_and_those_of_a_retry_wait(consumer: Consumer) -> None:
-    (leader,) = consumer.take("leader")
-    follower = follow(consumer, leader, "follower")
-    consumer.deliverer.failed(consumer.model, leader, TemporaryFailure("busy", code="busy"))
-    assert consumer.record(follower) is MISSING
-    assert (consumer.depth, consumer.in_flight.held()) == (2, [])
-    (again,) = consumer.take()
+def test_followers_of_a_failure_fail_too_and_those_of_a_retry_wait(late: Consumer) -> None:
+    (leader,) = late.take("leader")
+    follower = follow(late, leader, "follower")
+    late.deliverer.failed(late.model, leader, TemporaryFailure("busy", code="busy"))
+    assert late.record(follower) is MISSING
+    assert (late.depth, late.in_flight.held()) == (2, [])
+    (again,) = late.take()
     assert (again.request, again.attempt) == (follower.request, 1)
-    second = follow(consumer, again, "second")
-    consumer.deliverer.failed(consumer.model, again, PermanentFailure("gone", code="not_found"))
-    assert all(isinstance(consumer.record(one), Failure) for one in (again, second))
+    second = follow(late, again, "second")
+    late.deliverer.failed(late.model, again, PermanentFailure("gone", code="not_found"))
+    assert all(isinstance(late.record(one), Failure) for one in (again, second))
 
 
 def test_a_word_that_does_not_count_does_not_end_followers(

@@ -20,6 +20,7 @@ from embark.keys import Key, digest
 from embark.queue.base import Lane
 from tests.support.gateway import Service, json_of, service, vector_of
 from tests.support.models import DIMENSION, GENERATION
+from tests.support.stack import wait_until
 
 CHUNKED = {"wsgi.input_terminated": True}
 IMAGE = b"any bytes: the gateway never decodes"
@@ -36,7 +37,7 @@ def pictures_key(data: bytes) -> Key:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Service]:
-    with service(tmp_path, gateway__miss_ack_ms=100) as opened:
+    with service(tmp_path, patient=True) as opened:
         yield opened
 
 
@@ -253,8 +254,12 @@ def test_wait_returns_the_vector_once_it_is_there(here: Service) -> None:
 
 
 def test_wait_ends_as_oov(here: Service) -> None:
-    (found,) = here.lookup(["a"], model="words", on_miss="wait", wait_ms=50)
-    assert (found["status"], found["queued"]) == ("oov", True)
+    def is_queued() -> bool:
+        (found,) = here.lookup(["a"], model="words", on_miss="wait", wait_ms=50)
+        assert found["status"] == "oov"
+        return bool(found["queued"])
+
+    wait_until(is_queued, 60, "it is queued")
 
 
 def test_without_the_archive_lookups_answer_oov(here: Service) -> None:

@@ -31,10 +31,10 @@ def served(here: TwoGenerations) -> str:
 def test_gateways_follow_a_promotion_and_a_rollback(here: TwoGenerations) -> None:
     assert served(here) == OLD
     here.generations.promote(here.new, OLD)
-    wait_until(lambda: served(here) == NEW, 5, "the gateway follows")
+    wait_until(lambda: served(here) == NEW, 60, "the gateway follows")
     assert here.lookup(["a"], model="words")[0]["generation"] == NEW
     assert here.generations.rollback("words") == OLD
-    wait_until(lambda: served(here) == OLD, 5, "the gateway follows back")
+    wait_until(lambda: served(here) == OLD, 60, "the gateway follows back")
     assert here.generations.rollback("words") == NEW
     actions = [change.action for change in here.generations.state("words").changes]
     assert actions == ["promoted", "rolled back", "rolled back"]
@@ -50,7 +50,7 @@ def test_a_request_is_of_one_generation_whatever_is_promoted_meanwhile(
     def flip() -> None:
         here.generations.promote(here.new, OLD)
         for generation in (NEW, OLD, NEW, OLD, NEW, OLD):
-            wait_until(lambda: served(here) == generation, 5, "gateways follow")  # noqa: B023
+            wait_until(lambda: served(here) == generation, 60, "gateways follow")  # noqa: B023
             here.generations.rollback("words")
 
     flipper = threading.Thread(target=flip)
@@ -74,7 +74,7 @@ def test_a_miss_in_the_new_generation_is_oov_and_never_the_old_vector(
     here.consume()
     assert here.lookup(["a"], model="words")[0]["status"] == "hit"
     here.generations.promote(here.new, OLD)
-    wait_until(lambda: served(here) == NEW, 5, "the gateway follows")
+    wait_until(lambda: served(here) == NEW, 60, "the gateway follows")
     (item,) = here.lookup(["a"], model="words")
     assert (item["status"], item["generation"]) == ("oov", NEW)
     assert not np.any(item["embedding"])
@@ -86,7 +86,7 @@ def test_an_old_key_still_names_its_input(here: TwoGenerations) -> None:
     here.ask("a", model=here.new)
     here.consume()
     here.generations.promote(here.new, OLD)
-    wait_until(lambda: served(here) == NEW, 5, "the gateway follows")
+    wait_until(lambda: served(here) == NEW, 60, "the gateway follows")
     (item,) = here.lookup([{"key": str(here.key("a", here.old))}])
     assert (item["status"], item["key"]) == ("hit", str(here.key("a", here.new)))
 
@@ -95,10 +95,10 @@ def test_the_oov_vector_belongs_to_a_generation_and_is_followed(here: TwoGenerat
     vector = np.arange(DIMENSION, dtype=np.float32)
     here.generations.set_oov(here.old, vector, "a run")
     following = here.gateway.following
-    wait_until(lambda: np.any(following.current["words"].oov), 5, "it is followed")
+    wait_until(lambda: np.any(following.current["words"].oov), 60, "it is followed")
     assert here.lookup(["x"], model="words")[0]["embedding"] == vector.tolist()
     here.generations.promote(here.new, OLD)
-    wait_until(lambda: served(here) == NEW, 5, "the gateway follows")
+    wait_until(lambda: served(here) == NEW, 60, "the gateway follows")
     assert not any(here.lookup(["x"], model="words")[0]["embedding"])
 
 
@@ -127,11 +127,11 @@ def test_a_retired_generation_is_not_served(here: TwoGenerations) -> None:
     here.generations.promote(here.new, OLD)
     here.generations.retire("words", OLD)
     following = here.gateway.following
-    wait_until(lambda: following.current.served("words", OLD) is None, 5, "it is gone")
+    wait_until(lambda: following.current.served("words", OLD) is None, 60, "it is gone")
     assert following.is_retired("words", OLD)
     assert not following.is_retired("words", NEW)
     here.generations.restore("words", OLD)
-    wait_until(lambda: following.current.served("words", OLD), 5, "it is back")
+    wait_until(lambda: following.current.served("words", OLD), 60, "it is back")
 
 
 def test_removing_a_generation_removes_its_versions_only(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_half_copied_version_does_not_disturb(here: TwoGenerations) -> None:
     write_model(here.repository, facts("words", version=4, generation="1" * 16))
     (here.repository / "words" / "3" / "embark.json").unlink()
     wait_until(
-        lambda: here.gateway.following.current.served("words", "1" * 16), 5, "the next is seen"
+        lambda: here.gateway.following.current.served("words", "1" * 16), 60, "the next is seen"
     )
 
 

@@ -372,7 +372,7 @@ def test_what_was_held_while_invalidations_could_not_be_read_is_dropped(tmp_path
         note_forgotten(ledger, "words", GENERATION, [digest_of(1)])
         assert held(l1, models["words"], [1]) == [True]
         ledger.is_away = False
-        wait_until(lambda: held(l1, models["words"], [1]) == [False], 10, "dropped")
+        wait_until(lambda: held(l1, models["words"], [1]) == [False], 60, "dropped")
     finally:
         upkeep.close()
         following.close()
@@ -415,7 +415,7 @@ def test_one_model_that_cannot_be_followed_does_not_stop_the_others(tmp_path: Pa
     try:
         put(l1, models["words"], [1])
         note_forgotten(ledger, "words", GENERATION, [digest_of(1)])
-        wait_until(lambda: held(l1, models["words"], [1]) == [False], 10, "dropped")
+        wait_until(lambda: held(l1, models["words"], [1]) == [False], 60, "dropped")
     finally:
         upkeep.close()
         following.close()
@@ -459,7 +459,7 @@ def test_a_model_that_takes_long_leaves_the_others_time_to_warm_up(tmp_path: Pat
     usage = Usage(ledger, UsageSettings())
     usage.count([key])
     usage.close()
-    prewarm(l1, archive, ledger, models, seconds=2, stop=threading.Event())
+    prewarm(l1, archive, ledger, models, seconds=6, stop=threading.Event())
     found = l1.get_many(models["words"], packed([key.digest]))
     assert found.found.tolist() == [True]
     store.close()

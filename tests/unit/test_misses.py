@@ -124,5 +124,5 @@ def test_marks_are_counted_while_they_hold(queue: SlowQueue) -> None:
     assert marks() - before == 2
     # They end by themselves too, without another miss.
     clock.now += 16
-    wait_until(lambda: marks() == before, 10, "marks have ended")
+    wait_until(lambda: marks() == before, 60, "marks have ended")
     misses.close()

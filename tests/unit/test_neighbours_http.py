@@ -36,7 +36,7 @@ def key_of(text: str, generation: str = GENERATION) -> Key:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Service]:
-    with service(tmp_path, gateway__neighbours__max_items=3, gateway__miss_ack_ms=100) as opened:
+    with service(tmp_path, gateway__neighbours__max_items=3, patient=True) as opened:
         for text, vector in zip(TEXTS, VECTORS, strict=True):
             opened.put_vector(key_of(text), vector)
         known = {key_of(text).digest: text.encode() for text in TEXTS[:6]}
@@ -183,7 +183,9 @@ def test_a_query_that_is_not_utf_8_is_refused(here: Service) -> None:
 
 def test_more_searches_than_allowed_are_turned_away_and_lookups_go_on(tmp_path: Path) -> None:
     limits = {"max_searches": 1, "max_exact": 0}
-    changes = {f"gateway__neighbours__{name}": value for name, value in limits.items()}
+    changes: dict[str, Any] = {
+        f"gateway__neighbours__{name}": value for name, value in limits.items()
+    }
     with service(tmp_path, **changes) as here:
         here.put_vector(key_of("a"), VECTORS[0])
         index = here.gateway.neighbours
@@ -193,7 +195,7 @@ def test_more_searches_than_allowed_are_turned_away_and_lookups_go_on(tmp_path: 
         with index._space(here.models["words"])._lock:  # so that the search takes its time
             for thread in asking:
                 thread.start()
-            wait_until(lambda: answers, 20, "one of two searches is turned away")
+            wait_until(lambda: answers, 60, "one of two searches is turned away")
             (busy,) = answers
             assert (busy.status_code, json_of(busy)["error"]["code"]) == (503, "neighbours_busy")
             assert busy.headers["Retry-After"]

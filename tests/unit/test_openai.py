@@ -55,7 +55,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @contextmanager
 def filled(folder: Path) -> Iterator[Service]:
-    with service(folder, gateway__miss_ack_ms=100, gateway__max_wait_ms=10_000) as opened:
+    with service(folder, patient=True, gateway__max_wait_ms=10_000) as opened:
         for number in range(4):
             key = words_key(f"hit {number}")
             opened.put_vector(key, vector_of(key, DIMENSION))

@@ -65,7 +65,7 @@ def test_an_error_is_raised_in_its_place() -> None:
         for item, _ in ahead(range(9), make, depth=4):
             seen.append(item)
     assert seen == [0, 1]
-    wait_until(lambda: not threads(), 20, "the threads end")
+    wait_until(lambda: not threads(), 60, "the threads end")
 
 
 @pytest.mark.parametrize("how", ["closed", "dropped", "broken"])

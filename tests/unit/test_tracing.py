@@ -208,7 +208,7 @@ def test_a_failed_step_says_so_without_quoting(collector: Collector) -> None:
 @pytest.fixture
 def traced(tmp_path: Path, collector: Collector) -> Iterator[Service]:
     """A gateway as `open_gateway` makes it when traces are sent."""
-    with service(tmp_path, gateway__miss_ack_ms=100) as opened:
+    with service(tmp_path, patient=True) as opened:
         backends = dataclasses.replace(opened.backends, queue=TracedQueue(opened.queue))
         followed = Gateway(opened.settings, backends)
         opened.http = followed.app.test_client()
