@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,7 @@ def frozen(cluster: LocalCluster, *numbers: int) -> Iterator[None]:
 def connected(settings: CassandraSettings) -> Connection:
     """A connection that can be used: its first attempt may fail on a busy machine."""
     connection = Connection(settings)
-
-    def is_usable() -> bool:
-        try:
-            connection.use()
-        except ArchiveUnavailable:
-            return False
-        return True
-
-    wait_until(is_usable, 60, "Cassandra is connected to")
+    wait_until(lambda: _succeeds(connection.use), 60, "Cassandra is connected to")
     return connection
 
 
@@ -74,22 +67,28 @@ def put_on_every_node(
 
     A write returns when most replicas have it, and a lookup asks one, which may be another.
     """
-    store = CassandraStore(connection)
+    write = partial(CassandraStore(connection).put_many, model, generation, records)
+    wait_until(lambda: _succeeds(write), 60, "the records are written")
+    for digest in records:
+        repair = partial(_read_at_all, connection, model, generation, digest)
+        wait_until(partial(_succeeds, repair), 60, "every replica has the record")
 
-    def everywhere() -> bool:
-        try:
-            store.put_many(model, generation, records)
-            prepared = connection.use()
-            query = prepared.statements[SELECT_RECORDS].bind((model, generation, list(records)))
-            # At ALL the replicas are compared, and what one lacks it gets before the answer.
-            query.consistency_level = ConsistencyLevel.ALL
-            rows = prepared.session.execute(query, timeout=_COMPARE_SECONDS)
-        except (ArchiveUnavailable, *DRIVER_ERRORS):
-            # Not connected yet, or a node that was frozen is still taken for dead by the others.
-            return False
-        return dict(rows) == records
 
-    wait_until(everywhere, 60, "every replica has the records")
+def _read_at_all(connection: Connection, model: str, generation: str, digest: bytes) -> None:
+    """Read a record from all replicas: they are compared, and one that lacks it gets it."""
+    prepared = connection.use()
+    query = prepared.statements[SELECT_RECORDS].bind((model, generation, [digest]))
+    query.consistency_level = ConsistencyLevel.ALL
+    assert prepared.session.execute(query, timeout=_COMPARE_SECONDS).one() is not None
+
+
+def _succeeds(call: Callable[[], object]) -> bool:
+    """Whether Cassandra does it: a node that was frozen is taken for dead for a while."""
+    try:
+        call()
+    except (ArchiveUnavailable, *DRIVER_ERRORS):
+        return False
+    return True
 
 
 def unique(stem: str) -> str:
