@@ -145,6 +145,20 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class NotReady(Unavailable):
+    """Vectors that the answer must have are missing; they may be there when it is asked again.
+
+    Attributes:
+        index: position of the first item whose vector is missing.
+    """
+
+    code = "not_ready"
+
+    def __init__(self, message: str, *, index: int) -> None:
+        super().__init__(message)
+        self.index = index
+
+
 class DeadlineExceeded(Unavailable):
     """The time that the caller gives the request is over, so that nobody waits for its answer."""
 

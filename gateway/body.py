@@ -19,6 +19,8 @@ _LARGE_BODY_BYTES = 2**20
 _large_bodies = threading.Lock()
 
 _DEFAULT_WAIT_MS = 1000
+# Less than Python converts, which says so in its own words.
+_MOST_DIGITS = 1000
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
@@ -161,10 +163,16 @@ def _parse_json(body: bytes) -> object:
         pass
     try:
         text = body.decode("utf-8", "surrogateescape")
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise BadRequest(f"the body is not valid JSON: {reason}", code="invalid_json") from None
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a number has {len(digits)} digits; at most {_MOST_DIGITS} are read")
+    return int(digits)
 
 
 def _refuse_constant(name: str) -> NoReturn:

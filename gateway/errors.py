@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 from embark.errors import (
     BadRequest,
     EmbArkError,
+    NotReady,
     PayloadTooLarge,
     TooManyRequests,
     Unauthorized,
@@ -39,7 +40,7 @@ def describe(error: EmbArkError) -> dict[str, Any]:
 
 def problem_of(error: EmbArkError) -> Problem:
     """Return an error as a problem."""
-    index = error.index if isinstance(error, BadRequest) else None
+    index = error.index if isinstance(error, BadRequest | NotReady) else None
     # What it repeats of a request need not be Unicode, as an answer must.
     message = error.message.encode("utf-8", "backslashreplace").decode("utf-8")
     return Problem(error.http_status, error.code, message, index)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embark.codec import Embedding, Failure
-from embark.errors import BadRequest, FailedInput, Unavailable
+from embark.errors import BadRequest, FailedInput, NotReady
 from embark.models import Model
 from gateway.lookup import Result
 
@@ -59,7 +59,7 @@ def require_vectors(results: Sequence[Result], on_miss: str) -> None:
 
     Raises:
         FailedInput: an input cannot be embedded.
-        Unavailable: `not_ready`, vectors are missing; the same request may succeed later.
+        NotReady: vectors are missing; the same request may succeed later.
     """
     for result in results:
         if isinstance(result.record, Failure):
@@ -70,7 +70,7 @@ def require_vectors(results: Sequence[Result], on_miss: str) -> None:
     if not pending:
         return
     first, more = pending[0], len(pending) - 1
-    others = f" and {more} more" if more else ""
+    others = f"; {more} more are missing" if more else ""
     if on_miss == "skip":
         state = "not in the archive, or it did not answer; this API key may not queue it"
     elif all(result.queued for result in pending):
@@ -79,4 +79,4 @@ def require_vectors(results: Sequence[Result], on_miss: str) -> None:
         state = "not in the archive, or it did not answer; a key alone cannot be computed"
     else:
         state = "not in the archive, or it did not answer, and not known to be queued; ask again"
-    raise Unavailable(f"item {first.item.index}{others}: {state}", code="not_ready")
+    raise NotReady(f"{state}{others}", index=first.item.index)

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from embark.api_keys import ApiKey, Scope, changing, new_key, read_keys, write_keys
-from embark.cli.numbers import between
+from embark.cli.numbers import between, finite
 from embark.cli.output import console, show_json
 from embark.config import load
 from embark.errors import BadRequest, ConfigurationError
@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
         " admin: /v1/admin (may be repeated)",
     )
     add.add_argument("--days", type=_days, help="how long it is valid (default: for ever)")
-    add.add_argument("--requests-per-second", type=float, help="in each gateway")
+    add.add_argument("--requests-per-second", type=finite, help="in each gateway")
     add.add_argument("--concurrent", type=int, help="requests at once, in each gateway")
     rotate = actions.add_parser("rotate", help="make a new secret for a name")
     rotate.add_argument("name", help="whose key")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -47,7 +47,7 @@ def routes(parser: ItemParser, near: NearItems, settings: GatewaySettings) -> Bl
     @blueprint.get("/v1/neighbours")
     def get() -> Response:
         _refuse_other_encodings(request.query_string)
-        return answer(_from_parameters(request.args))
+        return answer(_from_parameters(request.args.to_dict(flat=False)))
 
     def answer(body: Mapping[str, Any]) -> Response:
         asked = _question(body, settings)
@@ -123,13 +123,20 @@ def _limit_items(items: object, most: int) -> None:
         )
 
 
-def _from_parameters(parameters: Mapping[str, str]) -> dict[str, Any]:
+def _from_parameters(sent_values: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Return the body that a query string stands for.
 
     Raises:
-        BadRequest: a parameter is unknown or not of its type, or there is not one input.
+        BadRequest: a parameter is unknown, repeated or not of its type, or there is not one input.
     """
-    refuse_unknown(parameters, _PARAMETERS, "the query")
+    refuse_unknown(sent_values, _PARAMETERS, "the query")
+    for name, values in sent_values.items():
+        if len(values) > 1:
+            raise BadRequest(
+                f"the query has {name} {len(values)} times; POST takes several items",
+                code=f"invalid_{name}",
+            )
+    parameters = {name: values[0] for name, values in sent_values.items()}
     sent = [name for name in _CONTENTS if name in parameters]
     if len(sent) != 1:
         raise BadRequest(

@@ -55,7 +55,6 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
     settings = {
         "gateway__keys_file": path,
         "gateway__open_metrics": True,
-        "gateway__objective_ms": 60_000,
     }
     with gateway_process(folder, *TEXTS, **settings) as gateway:
         yield Keyed(gateway, path, {name: secret for name, (_, secret) in made.items()})
@@ -145,7 +144,7 @@ def test_a_rate_is_answered_429_with_the_time_to_wait(keyed: Keyed) -> None:
 
 
 def test_a_deadline_that_is_over_when_a_thread_is_free_is_answered_504(tmp_path: Path) -> None:
-    settings = {"gateway__processes": 1, "gateway__threads": 1, "gateway__objective_ms": 60_000}
+    settings = {"gateway__processes": 1, "gateway__threads": 1}
     with gateway_process(tmp_path, *TEXTS, **settings) as gateway, ThreadPoolExecutor(1) as pool:
         asked = {"model": "words", "items": TEXTS[:2]}
         headers = {"X-Request-Timeout-Ms": "50"}

@@ -71,8 +71,6 @@ def gateway(tmp_path: Path, secret: str) -> Iterator[GatewayProcess]:
         # Small, so that what is generated reaches them.
         "gateway__max_items": 5,
         "inputs__max_text_bytes": 200,
-        # A busy machine is not to be told as 503.
-        "gateway__objective_ms": 60_000,
     }
     keys = str(tmp_path / "keys.json")
     with gateway_process(tmp_path, gateway__keys_file=keys, **limits) as running:

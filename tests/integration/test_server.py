@@ -27,7 +27,7 @@ TEXTS = [f"text {number}" for number in range(1000)]
 LOOKUP = json.dumps({"model": "words", "items": TEXTS[:3]}).encode()
 LARGE = json.dumps({"model": "words", "items": TEXTS}).encode()
 # Fewer threads than any test has slow clients, and no shedding, which other tests are about.
-FEW = {"gateway__processes": 1, "gateway__threads": 2, "gateway__objective_ms": 60_000}
+FEW = {"gateway__processes": 1, "gateway__threads": 2}
 
 
 def head(path: str, length: int, *lines: str, method: str = "POST") -> bytes:

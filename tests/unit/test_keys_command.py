@@ -84,14 +84,20 @@ def test_wrong_usage_says_what_to_do(
     assert "gateway.keys_file" in keys(capsys, "list", status=2)["error"]["message"]
 
 
-@pytest.mark.parametrize("days", ["0", "-1", "nan", "inf", "1e9", "soon"])
-def test_an_end_that_no_key_can_have_is_refused(
-    path: Path, capsys: pytest.CaptureFixture[str], days: str
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--days", value) for value in ("0", "-1", "nan", "inf", "1e9", "soon")),
+        *(("--requests-per-second", value) for value in ("nan", "inf", "many")),
+    ],
+)
+def test_a_number_that_no_key_can_have_is_refused(
+    path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["keys", "add", "a", "--scope", "read", f"--days={days}"])
+        main(["keys", "add", "a", "--scope", "read", f"{option}={value}"])
     assert ended.value.code == 2
-    assert "--days" in capsys.readouterr().err
+    assert option in capsys.readouterr().err
     assert not path.exists()
 
 

@@ -175,6 +175,12 @@ def test_a_wrong_query_says_what_is_wrong(here: Service, query: dict[str, str], 
     assert (answer.status_code, json_of(answer)["error"]["code"]) == (400, code)
 
 
+def test_a_query_that_repeats_a_parameter_is_refused(here: Service) -> None:
+    answer = here.http.get("/v1/neighbours?model=words&text=a&text=b")
+    assert (answer.status_code, json_of(answer)["error"]["code"]) == (400, "invalid_text")
+    assert "text 2 times" in json_of(answer)["error"]["message"]
+
+
 def test_a_query_that_is_not_utf_8_is_refused(here: Service) -> None:
     answer = here.http.get("/v1/neighbours?model=words&text=caf%e9")
     assert (answer.status_code, json_of(answer)["error"]["code"]) == (400, "invalid_text")

@@ -195,10 +195,10 @@ def test_no_body_is_an_internal_error(here: Service, body: bytes) -> None:
 def test_what_is_not_there_in_time_is_queued_and_503(here: Service) -> None:
     answer = ask(here, ["hit 0", "a", "hit 1", "b", "a"], wait_ms=20)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-    assert (answer.json["error"]["type"], answer.json["error"]["code"]) == (
-        "server_error",
-        "not_ready",
-    )
+    error = answer.json["error"]
+    assert (error["type"], error["code"], error["index"]) == ("server_error", "not_ready", 1)
+    assert error["message"].startswith("input 1: ")
+    assert error["message"].endswith("; 2 more are missing")
     assert set(queued_keys(here, 2)) == {words_key("a"), words_key("b")}
 
 
