@@ -180,11 +180,13 @@ def test_status_tells_depth_and_age(bench: Bench, queue: Queue, clock: Clock) ->
     queue.put([request(1), request(2, Lane.BULK), request(3, Lane.BULK)])
     clock.now += 7
     bench.take(queue, 2, Lane.BULK)
-    assert depth(queue, Lane.BULK, 2)
-    assert becomes(queue, lambda status: [one.oldest_seconds for one in status.values()] == [7, 7])
-    status = queue.status()
-    assert status[Lane.INTERACTIVE].depth == 1
-    assert sum(status[Lane.BULK].parts.values()) == 2
+
+    def is_told(status: dict[Lane, LaneStatus]) -> bool:
+        told = {lane: (one.depth, one.oldest_seconds) for lane, one in status.items()}
+        parts = sum(status[Lane.BULK].parts.values())
+        return (told, parts) == ({Lane.INTERACTIVE: (1, 7), Lane.BULK: (2, 7)}, 2)
+
+    assert becomes(queue, is_told)
 
 
 def test_a_retried_request_keeps_its_age_and_its_trace(

@@ -19,7 +19,7 @@ from openai.types import CreateEmbeddingResponse
 from embark.client import Client
 from embark.models import Vector
 from tests.support.protocols import KNOWN, check, known_vectors, mixed, photograph
-from tests.support.stack import Stack
+from tests.support.stack import Stack, computed
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_an_image_is_a_data_uri(stock: openai.OpenAI, client: Client) -> None:
     answer = stock.embeddings.create(
         model="inception_v3", input=[uri, uri], extra_body={"modality": "image"}
     )
-    (vector,) = client.lookup([image], "inception_v3", on_miss="skip").embeddings
+    (vector,) = computed(client, [image], "inception_v3").embeddings
     np.testing.assert_array_equal(vectors_of(answer), [vector, vector])
 
 

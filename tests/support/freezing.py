@@ -11,7 +11,7 @@ import psutil
 
 from tests.support.stack import wait_until
 
-_FREEZE_SECONDS = 10.0
+_FREEZE_SECONDS = 60.0
 
 
 def freeze(processes: Iterable[psutil.Process]) -> None:

@@ -19,6 +19,7 @@ import psutil
 from embark.backends import Backends, open_backends
 from embark.client import Client, Lookup, Sendable
 from embark.config import load
+from embark.errors import ArchiveUnavailable
 from embark.ports import free_port
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
@@ -124,7 +125,17 @@ class Stack:
 
     def open_backends(self) -> Backends:
         """Open its archive and queue beside it."""
-        return open_backends(load(environment=self._environment).settings)
+        backends = open_backends(load(environment=self._environment).settings)
+
+        def is_connected() -> bool:
+            try:
+                backends.store.check()
+            except ArchiveUnavailable:
+                return False
+            return True
+
+        wait_until(is_connected, 60, "the archive is connected to")
+        return backends
 
     def command(self, *arguments: str, status: int = 0) -> Any:
         """Run `embark` beside it, with its settings; returns the JSON that it prints."""
