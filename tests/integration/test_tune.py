@@ -25,10 +25,8 @@ from tests.support.stack import REPOSITORY, wait_until
 
 pytestmark = pytest.mark.stack
 
-# Two requests that wait a second each for company make two a second at most.
-SLOW = Candidate(
-    front_instances=2, front_delay_us=1_000_000, encoder_instances=1, intra_op_threads=1
-)
+# Two requests that wait 0.2 s each for company make ten a second at most.
+SLOW = Candidate(front_instances=2, front_delay_us=200_000, encoder_instances=1, intra_op_threads=1)
 QUICK = SLOW.model_copy(update={"front_delay_us": 0})
 LOAD = ["--concurrency", "2", "--rounds", "1", "--json"]
 
