@@ -215,8 +215,8 @@ class CassandraNode:
             f"-Dcassandra.jmx.local.port={self.plan.jmx_ports[self.number - 1]}",
             "-Dcassandra.skip_wait_for_gossip_to_settle=0",
             "-Dcassandra.ring_delay_ms=100",
-            # As long as by default, not twice the ring delay: nodes that start slowly would be
-            # forgotten by the others, and their tokens for good.
+            # As long as by default, not twice the ring delay: nodes that start slowly would forget
+            # each other, and changes of the schema might not reach them.
             "-Dcassandra.gossip_quarantine_delay_ms=60000",
             "-Dcassandra.shutdown_announce_in_ms=500",
             # A node that missed a change of the schema has it soon, not after a minute.
