@@ -31,14 +31,19 @@ from http import HTTPStatus
 
 
 class EmbArkError(Exception):
-    """Root of the tree. `code` is stable and machine-readable, the message is for people."""
+    """Root of the tree. `code` is stable and machine-readable, the message is for people.
+
+    Attributes:
+        index: position in the request of the item it is about, None for the request as a whole.
+    """
 
     code = "internal"
     http_status = HTTPStatus.INTERNAL_SERVER_ERROR
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, index: int | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.index = index
         if code is not None:
             self.code = code
 
@@ -50,18 +55,10 @@ class ConfigurationError(EmbArkError):
 
 
 class BadRequest(EmbArkError):
-    """The request, or one item of it, cannot be served as sent.
-
-    Attributes:
-        index: position of the offending item in the request, None for the request as a whole.
-    """
+    """The request, or one item of it, cannot be served as sent."""
 
     code = "bad_request"
     http_status = HTTPStatus.BAD_REQUEST
-
-    def __init__(self, message: str, *, code: str | None = None, index: int | None = None) -> None:
-        super().__init__(message, code=code)
-        self.index = index
 
 
 class Unauthorized(BadRequest):
@@ -145,20 +142,6 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
-class NotReady(Unavailable):
-    """Vectors that the answer must have are missing; they may be there when it is asked again.
-
-    Attributes:
-        index: position of the first item whose vector is missing.
-    """
-
-    code = "not_ready"
-
-    def __init__(self, message: str, *, index: int) -> None:
-        super().__init__(message)
-        self.index = index
-
-
 class DeadlineExceeded(Unavailable):
     """The time that the caller gives the request is over, so that nobody waits for its answer."""
 
@@ -191,7 +174,6 @@ class ServiceError(EmbArkError):
 
     Attributes:
         status: HTTP status of the answer, 0 if there was none.
-        index: the item the error is about, None for the request as a whole.
     """
 
     code = "service_error"
@@ -199,6 +181,5 @@ class ServiceError(EmbArkError):
     def __init__(
         self, message: str, *, code: str | None = None, status: int = 0, index: int | None = None
     ) -> None:
-        super().__init__(message, code=code)
+        super().__init__(message, code=code, index=index)
         self.status = status
-        self.index = index

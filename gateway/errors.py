@@ -9,9 +9,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from embark.errors import (
-    BadRequest,
     EmbArkError,
-    NotReady,
     PayloadTooLarge,
     TooManyRequests,
     Unauthorized,
@@ -40,10 +38,9 @@ def describe(error: EmbArkError) -> dict[str, Any]:
 
 def problem_of(error: EmbArkError) -> Problem:
     """Return an error as a problem."""
-    index = error.index if isinstance(error, BadRequest | NotReady) else None
     # What it repeats of a request need not be Unicode, as an answer must.
     message = error.message.encode("utf-8", "backslashreplace").decode("utf-8")
-    return Problem(error.http_status, error.code, message, index)
+    return Problem(error.http_status, error.code, message, error.index)
 
 
 def headers_of(error: EmbArkError) -> dict[str, str]:

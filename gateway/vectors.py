@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embark.codec import Embedding, Failure
-from embark.errors import BadRequest, FailedInput, NotReady
+from embark.errors import BadRequest, FailedInput, Unavailable
 from embark.models import Model
 from gateway.lookup import Result
 
@@ -59,7 +59,7 @@ def require_vectors(results: Sequence[Result], on_miss: str) -> None:
 
     Raises:
         FailedInput: an input cannot be embedded.
-        NotReady: vectors are missing; the same request may succeed later.
+        Unavailable: `not_ready`, vectors are missing; the same request may succeed later.
     """
     for result in results:
         if isinstance(result.record, Failure):
@@ -79,4 +79,4 @@ def require_vectors(results: Sequence[Result], on_miss: str) -> None:
         state = "not in the archive, or it did not answer; a key alone cannot be computed"
     else:
         state = "not in the archive, or it did not answer, and not known to be queued; ask again"
-    raise NotReady(f"{state}{others}", index=first.item.index)
+    raise Unavailable(f"{state}{others}", code="not_ready", index=first.item.index)

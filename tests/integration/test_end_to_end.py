@@ -25,8 +25,6 @@ from tests.support.stack import Stack, all_asked, all_hits, computed, wait_until
 
 pytestmark = pytest.mark.stack
 
-WAIT_MS = 20_000
-
 
 def accept(client: Client, texts: list[str]) -> None:
     """Look up until every text is known to be queued; a cold cluster may be late at first."""
@@ -190,7 +188,7 @@ def test_several_models_and_a_bad_item_in_one_request(stack: Stack) -> None:
             {"model": "minilm", "image": photograph},
         ],
         "on_miss": "wait",
-        "wait_ms": WAIT_MS,
+        "wait_ms": 20_000,
     }
     for _ in range(10):
         items = httpx.post(f"{stack.url}/v1/lookup", json=body, timeout=60).json()["items"]

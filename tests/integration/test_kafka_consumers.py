@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import pytest
 
 from embark.cluster.local import Addresses
-from embark.errors import QueueUnavailable
 from embark.inputs import Input, InputKind
 from embark.keys import Key, digest
 from embark.queue.base import Lane, Request
@@ -18,7 +17,7 @@ from embark.queue.kafka import KafkaQueue
 from embark.settings import Settings
 from embark.store.cassandra import Claims
 from tests.support.cluster import applied, configuration, connected, unique
-from tests.support.stack import wait_until
+from tests.support.stack import succeeds, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -107,14 +106,11 @@ def test_nothing_is_lost_while_consumers_come_and_go(settings: Settings, claims:
             start()
         expected = {str(number).encode() for number in range(REQUESTS)}
         wait_until(lambda: finished == expected, 90, "all are finished")
-
-        def is_committed() -> bool:
-            try:
-                return watcher.status()[Lane.BULK].depth == 0
-            except QueueUnavailable:
-                return False
-
-        wait_until(is_committed, 60, "all is committed")
+        wait_until(
+            lambda: succeeds(watcher.status) and watcher.status()[Lane.BULK].depth == 0,
+            60,
+            "all is committed",
+        )
     finally:
         for one in running:
             stop(one)

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.stack
 
 LOCUSTFILE = Path(__file__).parents[2] / "loadtests" / "locustfile.py"
 STALL_S = 1.0
-PATIENCE = "[arrivals]\ntimeout_ms = 30000"
 PATIENCE_MS = 30_000
+PATIENCE = f"[arrivals]\ntimeout_ms = {PATIENCE_MS}"
 CALM = f"""
 name = "calm"
 {PATIENCE}

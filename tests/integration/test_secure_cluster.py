@@ -23,7 +23,6 @@ from embark.config import Configuration, to_environment
 from embark.errors import (
     ArchiveUnavailable,
     ConfigurationError,
-    EmbArkError,
     QueueUnavailable,
 )
 from embark.inputs import Input, InputKind
@@ -35,7 +34,7 @@ from embark.store.base import MISSING
 from embark.store.cassandra import CassandraStore, Claims, Connection, schema
 from tests.support.cluster import applied, connected, unique
 from tests.support.secure import Authority, SecureServers, secure_servers
-from tests.support.stack import wait_until
+from tests.support.stack import succeeds, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -106,15 +105,9 @@ def claims(configure: Configure, certified: Changes) -> Iterator[Claims]:
 
 CALLS: dict[str, Callable[[KafkaSettings, Claims], object]] = {
     "apply": lambda settings, _: list(topics.apply(settings)),
-    "put": lambda settings, claims: on_queue(
-        settings, claims, explained(lambda queue: queue.put([request()]))
-    ),
-    "dead": lambda settings, claims: on_queue(
-        settings, claims, explained(lambda queue: queue.dead(1))
-    ),
-    "status": lambda settings, claims: on_queue(
-        settings, claims, explained(lambda queue: queue.status())
-    ),
+    "put": lambda settings, claims: on_queue(settings, claims, lambda it: it.put([request()])),
+    "dead": lambda settings, claims: on_queue(settings, claims, lambda it: it.dead(1)),
+    "status": lambda settings, claims: on_queue(settings, claims, lambda it: it.status()),
 }
 
 
@@ -160,15 +153,9 @@ def request(size: int = 8) -> Request:
 def on_queue(
     settings: KafkaSettings, claims: Claims, call: Callable[[KafkaQueue], object]
 ) -> object:
+    """Call it, and again until its failure has a reason, which is told a moment later."""
+    ends = time.monotonic() + REFUSE_S / 2
     with closing(KafkaQueue(settings, claims)) as queue:
-        return call(queue)
-
-
-def explained(call: Callable[[KafkaQueue], object]) -> Callable[[KafkaQueue], object]:
-    """The same call, made until its failure has a reason, which is told a moment later."""
-
-    def patient(queue: KafkaQueue) -> object:
-        ends = time.monotonic() + REFUSE_S / 2
         while True:
             try:
                 return call(queue)
@@ -176,8 +163,6 @@ def explained(call: Callable[[KafkaQueue], object]) -> Callable[[KafkaQueue], ob
                 if "; " in error.message or time.monotonic() > ends:
                     raise
             time.sleep(0.5)
-
-    return patient
 
 
 def take(queue: KafkaQueue, count: int) -> list[Delivery]:
@@ -189,14 +174,6 @@ def take(queue: KafkaQueue, count: int) -> list[Delivery]:
 
     wait_until(came, ANSWER_S, f"{count} requests come")
     return taken
-
-
-def succeeds(call: Callable[[], object]) -> bool:
-    try:
-        call()
-    except EmbArkError:
-        return False
-    return True
 
 
 def use_archive(connection: Connection) -> None:

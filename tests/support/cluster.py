@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from embark.store.cassandra import CassandraStore, Connection
 from embark.store.cassandra.driver import DRIVER_ERRORS
 from embark.store.cassandra.session import SELECT_RECORDS
 from tests.support.freezing import freeze, thaw
-from tests.support.stack import wait_until
+from tests.support.stack import PATIENT_MS, succeeds, wait_until
 
 _COMPARE_SECONDS = 10.0
 
@@ -56,7 +56,7 @@ def frozen(cluster: LocalCluster, *numbers: int) -> Iterator[None]:
 def connected(settings: CassandraSettings) -> Connection:
     """A connection that can be used: its first attempt may fail on a busy machine."""
     connection = Connection(settings)
-    wait_until(lambda: _succeeds(connection.use), 60, "Cassandra is connected to")
+    wait_until(lambda: succeeds(connection.use), 60, "Cassandra is connected to")
     return connection
 
 
@@ -68,27 +68,26 @@ def put_on_every_node(
     A write returns when most replicas have it, and a lookup asks one, which may be another.
     """
     write = partial(CassandraStore(connection).put_many, model, generation, records)
-    wait_until(lambda: _succeeds(write), 60, "the records are written")
+    wait_until(lambda: succeeds(write), 60, "the records are written")
     for digest in records:
         repair = partial(_read_at_all, connection, model, generation, digest)
-        wait_until(partial(_succeeds, repair), 60, "every replica has the record")
+        wait_until(partial(succeeds, repair), 60, "every replica has the record")
 
 
 def _read_at_all(connection: Connection, model: str, generation: str, digest: bytes) -> None:
-    """Read a record from all replicas: they are compared, and one that lacks it gets it."""
+    """Read a record from all replicas: they are compared, and one that lacks it gets it.
+
+    Raises:
+        ArchiveUnavailable: a node does not answer, or was frozen and is still taken for dead.
+    """
     prepared = connection.use()
     query = prepared.statements[SELECT_RECORDS].bind((model, generation, [digest]))
     query.consistency_level = ConsistencyLevel.ALL
-    assert prepared.session.execute(query, timeout=_COMPARE_SECONDS).one() is not None
-
-
-def _succeeds(call: Callable[[], object]) -> bool:
-    """Whether Cassandra does it: a node that was frozen is taken for dead for a while."""
     try:
-        call()
-    except (ArchiveUnavailable, *DRIVER_ERRORS):
-        return False
-    return True
+        row = prepared.session.execute(query, timeout=_COMPARE_SECONDS).one()
+    except DRIVER_ERRORS as error:
+        raise ArchiveUnavailable(str(error)) from error
+    assert row is not None
 
 
 def unique(stem: str) -> str:
@@ -107,8 +106,7 @@ def configuration(addresses: Addresses, *, copies: int = 1, **changes: Any) -> C
         "queue.kafka.bootstrap": [addresses.kafka],
         "queue.kafka.partitions": 4,
         "queue.kafka.session_seconds": 6,
-        # No shedding, which other tests are about: this machine may have much else to do.
-        "gateway.objective_ms": 60_000,
+        "gateway.objective_ms": PATIENT_MS,
     }
     overrides |= {name.replace("__", "."): value for name, value in changes.items()}
     return load(environment={}, overrides=overrides)

@@ -77,8 +77,8 @@ def vector_of(key: Key, dimension: int) -> Vector:
 
 
 @contextmanager
-def service(folder: Path, *, patient: bool = False, **settings: Any) -> Iterator[Service]:
-    opened = Service(folder, patient=patient, **settings)
+def service(folder: Path, **settings: Any) -> Iterator[Service]:
+    opened = Service(folder, **settings)
     try:
         yield opened
     finally:

@@ -26,7 +26,7 @@ from embark.models import Catalogue
 from embark.ports import free_port
 from tests.support.gateway import vector_of
 from tests.support.models import DIMENSION, GENERATION, catalogue
-from tests.support.stack import wait_until
+from tests.support.stack import PATIENT_MS, wait_until
 
 _START_SECONDS = 180
 _STOP_SECONDS = 30
@@ -54,8 +54,7 @@ class GatewayProcess:
                 "retina.model_repository": str(folder / "models"),
                 "gateway.port": self.port,
                 "log.format": "json",
-                # No shedding, but for tests of it: this machine may have much else to do.
-                "gateway.objective_ms": 60_000,
+                "gateway.objective_ms": PATIENT_MS,
                 **overrides,
             },
         )

@@ -19,7 +19,7 @@ import psutil
 from embark.backends import Backends, open_backends
 from embark.client import Client, Lookup, Sendable
 from embark.config import load
-from embark.errors import ArchiveUnavailable
+from embark.errors import EmbArkError
 from embark.ports import free_port
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
@@ -48,6 +48,15 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> No
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.05)
+
+
+def succeeds(call: Callable[[], object]) -> bool:
+    """Whether a call ends without an error of ours."""
+    try:
+        call()
+    except EmbArkError:
+        return False
+    return True
 
 
 def all_hits(client: Client, inputs: Sequence[Sendable], model: str = "minilm") -> bool:
@@ -126,15 +135,7 @@ class Stack:
     def open_backends(self) -> Backends:
         """Open its archive and queue beside it."""
         backends = open_backends(load(environment=self._environment).settings)
-
-        def is_connected() -> bool:
-            try:
-                backends.store.check()
-            except ArchiveUnavailable:
-                return False
-            return True
-
-        wait_until(is_connected, 60, "the archive is connected to")
+        wait_until(lambda: succeeds(backends.store.check), 60, "the archive is connected to")
         return backends
 
     def command(self, *arguments: str, status: int = 0) -> Any:

@@ -136,10 +136,7 @@ def test_a_miss_of_a_reader_is_not_queued(guarded: Guarded) -> None:
 
 def test_metrics_are_open_where_the_settings_say_so(tmp_path: Path) -> None:
     write_keys(tmp_path / "keys.json", [])
-    settings: dict[str, Any] = {
-        "gateway__keys_file": tmp_path / "keys.json",
-        "gateway__open_metrics": True,
-    }
+    settings = {"gateway__keys_file": tmp_path / "keys.json", "gateway__open_metrics": True}
     with service(tmp_path, **settings) as here:
         assert here.http.get("/metrics").status_code == 200
         assert here.http.get("/v1/models").status_code == 401
@@ -315,10 +312,7 @@ def test_requests_are_given_back_to_their_limit_however_they_end(tmp_path: Path)
     key, secret = new_key("a", [Scope.READ], concurrent=1)
     write_keys(tmp_path / "keys.json", [key])
     headers = {"Authorization": f"Bearer {secret}"}
-    settings: dict[str, Any] = {
-        "gateway__keys_file": tmp_path / "keys.json",
-        "gateway__processes": 1,
-    }
+    settings = {"gateway__keys_file": tmp_path / "keys.json", "gateway__processes": 1}
     with service(tmp_path, **settings) as here:
         for path in ("/v1/models", "/v1/models/none", "/nowhere", "/v1/lookup", "/v1/prefetch"):
             for _ in range(3):
@@ -328,7 +322,7 @@ def test_requests_are_given_back_to_their_limit_however_they_end(tmp_path: Path)
 def test_a_limit_of_the_settings_is_answered_429_with_retry_after(tmp_path: Path) -> None:
     key, secret = new_key("a", [Scope.READ])
     write_keys(tmp_path / "keys.json", [key])
-    settings: dict[str, Any] = {
+    settings = {
         "gateway__keys_file": tmp_path / "keys.json",
         "gateway__processes": 1,
         "gateway__key_requests_per_second": 0.01,

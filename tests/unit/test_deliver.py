@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -37,11 +37,11 @@ LEASE_S = 10.0
 class Consumer:
     """The end of the consumer's path, without the middle."""
 
-    def __init__(self, here: Service, **overrides: Any) -> None:
-        overrides = {"queue.max_attempts": ATTEMPTS} | {
-            name.replace("__", "."): value for name, value in overrides.items()
-        }
-        settings = load(environment={}, overrides=overrides).settings
+    def __init__(self, here: Service, **queue: float) -> None:
+        overrides = {f"queue.{name}": value for name, value in queue.items()}
+        settings = load(
+            environment={}, overrides={"queue.max_attempts": ATTEMPTS, **overrides}
+        ).settings
         self.here = here
         self.model = here.models["words"]
         self.in_flight = InFlight(here.queue, settings.consumer, 15)
@@ -67,21 +67,27 @@ class Consumer:
         return self.here.queue.status()[Lane.INTERACTIVE].depth
 
 
+@contextmanager
+def consuming(folder: Path, **queue: float) -> Iterator[Consumer]:
+    with service(folder) as here:
+        made = Consumer(here, **queue)
+        try:
+            yield made
+        finally:
+            made.in_flight.close()
+
+
 @pytest.fixture
 def consumer(tmp_path: Path) -> Iterator[Consumer]:
-    with service(tmp_path) as here:
-        made = Consumer(here)
+    with consuming(tmp_path) as made:
         yield made
-        made.in_flight.close()
 
 
 @pytest.fixture
 def late(tmp_path: Path) -> Iterator[Consumer]:
     """One whose retries are not due before the test has ended."""
-    with service(tmp_path) as here:
-        made = Consumer(here, queue__retry_base_seconds=600, queue__retry_max_seconds=600)
+    with consuming(tmp_path, retry_base_seconds=600, retry_max_seconds=600) as made:
         yield made
-        made.in_flight.close()
 
 
 def test_vectors_are_written_and_acknowledged(consumer: Consumer) -> None:

@@ -189,9 +189,7 @@ def test_a_query_that_is_not_utf_8_is_refused(here: Service) -> None:
 
 def test_more_searches_than_allowed_are_turned_away_and_lookups_go_on(tmp_path: Path) -> None:
     limits = {"max_searches": 1, "max_exact": 0}
-    changes: dict[str, Any] = {
-        f"gateway__neighbours__{name}": value for name, value in limits.items()
-    }
+    changes = {f"gateway__neighbours__{name}": value for name, value in limits.items()}
     with service(tmp_path, **changes) as here:
         here.put_vector(key_of("a"), VECTORS[0])
         index = here.gateway.neighbours
