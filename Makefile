@@ -1,6 +1,6 @@
 # Everything a fresh machine needs, from Python 3.10 to 3.13 alone.
 # make demo       set up, run the main job on real input, and show it
-# make test       set up and run all tests; needs Java 17, Maven, openssl, Debian's chromium and apt-get
+# make test       set up and run all tests; needs Java 17, Maven, openssl, cc, Debian's chromium and apt-get
 # make test-fast  the tests that start no server, under a minute
 # make slo        the CTR example's scoring service under its objective, beside inline towers
 # make test-faults  faults on the real servers, in full: about half an hour

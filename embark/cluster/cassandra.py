@@ -108,10 +108,13 @@ hinted_handoff_throttle: 16MiB
 auto_hints_cleanup_enabled: true
 
 concurrent_reads: 16
-concurrent_writes: 16
+# Each only waits for the disk, and one sync serves all that wait: with fewer, a slow disk takes
+# fewer writes than come, and those that waited too long come again.
+concurrent_writes: 256
+# As long as a client of ours waits: a write that was given up comes again.
+write_request_timeout: 5s
 concurrent_counter_writes: 4
 concurrent_compactors: 1
-native_transport_max_threads: 32
 auto_snapshot: false
 # The cluster's own start waits for peers, and knows which of them run.
 block_for_peers_timeout_in_secs: 0

@@ -6,6 +6,7 @@ import json
 import os
 import statistics
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from embark.cluster.local import LocalCluster
 from tests.faults.history import Tally
 from tests.support.cluster import running_cluster
 from tests.support.deployment import Deployment, deployed
+from tests.support.slow_disk import SlowDisk
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))
 """How often each fault is made, at other moments each time."""
@@ -50,8 +52,18 @@ class Row:
 
 
 @pytest.fixture(scope="session")
-def three_cassandras(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    with running_cluster(tmp_path_factory.mktemp("three"), nodes=3) as cluster:
+def disk(tmp_path_factory: pytest.TempPathFactory) -> SlowDisk:
+    return SlowDisk(tmp_path_factory.mktemp("disk"))
+
+
+@pytest.fixture(scope="session")
+def three_cassandras(
+    tmp_path_factory: pytest.TempPathFactory, disk: SlowDisk
+) -> Iterator[LocalCluster]:
+    with ExitStack() as stack:
+        with disk.beneath():
+            folder = tmp_path_factory.mktemp("three")
+            cluster = stack.enter_context(running_cluster(folder, nodes=3))
         yield cluster
 
 

@@ -19,6 +19,7 @@ from tests.faults.conftest import ROUNDS, Row
 from tests.faults.history import Load, Tally, lost, wrong
 from tests.support.deployment import Deployment
 from tests.support.proxy import Toxic
+from tests.support.slow_disk import SlowDisk
 from tests.support.stack import wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.cluster, pytest.mark.timeout(1800)]
@@ -27,6 +28,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.cluster, pytest.mark.timeout(1800)]
 STOPPED_S = 9.0
 CUT_OFF_S = 6.0
 HEAL_S = 120.0
+SLOW_SYNC_S = 0.5
 
 _tags = itertools.count()
 
@@ -118,6 +120,19 @@ def cases(faults: Mapping[str, Fault]) -> list[Any]:
     ]
 
 
+@pytest.mark.parametrize("seconds", [pytest.param(SLOW_SYNC_S, id="slow-disk")])
+def test_on_a_slow_disk(
+    three_nodes: Deployment, disk: SlowDisk, seconds: float, row: Row, minilm: Reference
+) -> None:
+    """Writes that wait for the disk are not given up, to come again, more and more of them.
+
+    First of all: servers that are started again are not on that disk.
+    """
+    nothing = Fault(lambda one: None, STOPPED_S, lambda one: None)
+    with disk.slowed(seconds):
+        run_rounds(three_nodes, nothing, row, minilm)
+
+
 @pytest.mark.parametrize("fault", cases(THREE_NODES))
 def test_on_three_nodes(three_nodes: Deployment, fault: Fault, row: Row, minilm: Reference) -> None:
     run_rounds(three_nodes, fault, row, minilm)
@@ -143,6 +158,8 @@ def run_rounds(deployment: Deployment, fault: Fault, row: Row, reference: Refere
             wait_until(deployment.is_well, HEAL_S, "the deployment is well again")
             time.sleep(1)
             row.add(load.tally, lost(load, HEAL_S))
+    if row.lost:
+        print(deployment.complaints())
     row.wrong = wrong(load, reference)
     assert row.requests > 20 * row.rounds
     assert row.accepted > 0

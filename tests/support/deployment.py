@@ -86,15 +86,15 @@ class Deployment:
             self.to_retina = Proxy(("127.0.0.1", ports.grpc))
             gateway_cassandra, consumer_retina = self.to_cassandra.port, self.to_retina.port
         self._retina_http = ports.http
+        self._logs = folder / "logs"
         region = f"embark_test_{free_port()}_"
         self.parts: dict[str, Child] = {}
         triton = triton_command(RETINA_ENVIRONMENT, repository, folder / "triton", ports, region)
-        self._add("triton", triton, folder, lambda pid: forget_shared_memory(region))
+        self._add("triton", triton, lambda pid: forget_shared_memory(region))
         for number in (1, 2):
             self._add(
                 f"consumer-{number}",
                 self._python("consumers", EMBARK_RETINA__URL=f"127.0.0.1:{consumer_retina}"),
-                folder,
             )
         self.urls = []
         for number in (1, 2):
@@ -105,7 +105,7 @@ class Deployment:
                 EMBARK_GATEWAY__PORT=str(port),
                 EMBARK_ARCHIVE__CASSANDRA__PORT=str(gateway_cassandra),
             )
-            self._add(f"gateway-{number}", command, folder)
+            self._add(f"gateway-{number}", command)
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch)
 
@@ -132,6 +132,18 @@ class Deployment:
         with suppress(httpx.HTTPError):
             return all(httpx.get(url, timeout=2).status_code == 200 for url in probes)
         return False
+
+    def complaints(self, most: int = 5) -> str:
+        """The last warnings and errors of each consumer and gateway."""
+        found = []
+        for name in self.parts:
+            if (log := self._logs / f"{name}.log").is_file():
+                lines = log.read_text("utf-8", "replace").splitlines()
+                worse = [
+                    line for line in lines if '"level": "warning"' in line or '"error"' in line
+                ]
+                found += [f"{name}: {line}" for line in worse[-most:]]
+        return "\n".join(found)
 
     def kill(self, part: str) -> None:
         """SIGKILL a part, all of its processes at once."""
@@ -167,11 +179,11 @@ class Deployment:
             found += [process, *process.children(recursive=True)]
         return found
 
-    def _add(self, name: str, command: Command, folder: Path, clean: Clean = _nothing) -> None:
+    def _add(self, name: str, command: Command, clean: Clean = _nothing) -> None:
         self.parts[name] = Child(
             name,
             command,
-            folder / "logs" / f"{name}.log",
+            self._logs / f"{name}.log",
             self.lines.append,
             shown=lambda line: False,
             clean=clean,

@@ -55,6 +55,9 @@ DRIVER_ERRORS: Final = (
 _CONNECT_SECONDS = 3.0
 _HEARTBEAT_SECONDS = 5
 _WRITE_SPECULATIVE_SECONDS = 0.25
+# Of nodes that take a write for the others, one may hang: with two, most replicas do not answer.
+# Each attempt is work for all replicas, which may be slow because they have too much.
+_WRITE_SPECULATIVE_ATTEMPTS = 1
 
 
 def new_cluster(settings: CassandraSettings) -> Cluster:
@@ -63,12 +66,11 @@ def new_cluster(settings: CassandraSettings) -> Cluster:
     balancing = TokenAwarePolicy(
         DCAwareRoundRobinPolicy(settings.local_datacenter), shuffle_replicas=False
     )
-    attempts = settings.speculative_attempts
     one = ExecutionProfile(
         load_balancing_policy=balancing,
         consistency_level=ConsistencyLevel.LOCAL_ONE,
         speculative_execution_policy=ConstantSpeculativeExecutionPolicy(
-            settings.speculative_ms / 1000, attempts
+            settings.speculative_ms / 1000, settings.speculative_attempts
         ),
         row_factory=tuple_factory,
     )
@@ -76,7 +78,7 @@ def new_cluster(settings: CassandraSettings) -> Cluster:
         load_balancing_policy=balancing,
         consistency_level=ConsistencyLevel.LOCAL_QUORUM,
         speculative_execution_policy=ConstantSpeculativeExecutionPolicy(
-            _WRITE_SPECULATIVE_SECONDS, attempts
+            _WRITE_SPECULATIVE_SECONDS, _WRITE_SPECULATIVE_ATTEMPTS
         ),
         request_timeout=settings.write_timeout_seconds,
         row_factory=tuple_factory,
