@@ -40,11 +40,12 @@ class Row:
     median_ms: float = 0.0
     slowest_ms: float = 0.0
 
-    def add(self, tally: Tally, lost: int) -> None:
+    def add(self, tally: Tally, lost: int, wrong: int) -> None:
         self.rounds += 1
         self.requests += tally.requests
         self.accepted += len(tally.accepted)
         self.lost += lost
+        self.wrong += wrong
         self.server_errors += tally.server_errors
         self.unanswered += tally.unanswered
         self.median_ms = max(self.median_ms, 1000 * statistics.median(tally.seconds or [0]))

@@ -16,7 +16,7 @@ import pytest
 
 from export.reference import Reference
 from tests.faults.conftest import ROUNDS, Row
-from tests.faults.history import Load, Tally, lost, wrong
+from tests.faults.history import Load, lost, wrong
 from tests.support.deployment import Deployment
 from tests.support.proxy import Toxic
 from tests.support.slow_disk import SlowDisk
@@ -144,11 +144,13 @@ def test_behind_proxies(proxied: Deployment, fault: Fault, row: Row, minilm: Ref
 
 
 def run_rounds(deployment: Deployment, fault: Fault, row: Row, reference: Reference) -> None:
-    """Make the fault under load, as often as asked, and check the history."""
+    """Make the fault under load, as often as asked, and check the history of each round.
+
+    The load has ended when what it left is waited for: else it would ask again for what was lost.
+    """
     rng = random.Random(row.fault)
-    with Load(deployment.urls, f"{row.fault} {next(_tags)}") as load:
-        for _ in range(ROUNDS):
-            load.tally = Tally()
+    for _ in range(ROUNDS):
+        with Load(deployment.urls, f"{row.fault} {next(_tags)}") as load:
             time.sleep(rng.uniform(1, 3))
             fault.harm(deployment)
             try:
@@ -157,10 +159,9 @@ def run_rounds(deployment: Deployment, fault: Fault, row: Row, reference: Refere
                 fault.heal(deployment)
             wait_until(deployment.is_well, HEAL_S, "the deployment is well again")
             time.sleep(1)
-            row.add(load.tally, lost(load, HEAL_S))
+        row.add(load.tally, lost(load, HEAL_S), wrong(load, reference))
     if row.lost:
         print(deployment.complaints())
-    row.wrong = wrong(load, reference)
     assert row.requests > 20 * row.rounds
     assert row.accepted > 0
     assert (row.lost, row.wrong, row.server_errors) == (0, 0, 0)
