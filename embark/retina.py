@@ -26,6 +26,9 @@ INPUT_TENSOR = {Modality.TEXT: "TEXT", Modality.IMAGE: "IMAGE"}
 _OUTPUTS = ("EMBEDDING", "GENERATION")
 _PRIORITY = {Lane.INTERACTIVE: 1, Lane.BULK: 2}
 _PROBE_SECONDS = 2.0
+# Of a request's time, what it may spend in Triton's queue. What waited longer is sent back as it
+# is, so that it counts against nobody's input; a call that ends for want of time does.
+_QUEUE_SHARE = 0.8
 
 NOT_LOADED = "not_loaded"
 """Code of the error when Triton serves, but not this version; it may be loading it."""
@@ -76,8 +79,8 @@ class Retina:
         Raises:
             PermanentFailure: Triton refuses an input of the batch for what it is.
             TemporaryFailure: the request was lost, ran out of time or failed inside Triton.
-            RetinaUnavailable: Triton is there and took no work: its queue is full, or it does not
-                serve this generation.
+            RetinaUnavailable: Triton is there and did no work: its queue is full, the request
+                waited there for too long, or it does not serve this generation.
         """
         outcome = "unavailable"
         with INFERENCE.time() as timer:  # the labels are known when the call has ended
@@ -109,7 +112,7 @@ class Retina:
                 model_version=str(model.facts.version),
                 outputs=[InferRequestedOutput(name) for name in _OUTPUTS],
                 priority=_PRIORITY[lane],
-                timeout=int(self._timeout_s * 1e6),
+                timeout=int(_QUEUE_SHARE * self._timeout_s * 1e6),
                 client_timeout=self._timeout_s,
                 headers={tracing.HEADER: trace} if trace else None,
             )

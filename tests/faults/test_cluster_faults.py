@@ -161,7 +161,7 @@ def run_rounds(deployment: Deployment, fault: Fault, row: Row, reference: Refere
             time.sleep(1)
         row.add(load.tally, lost(load, HEAL_S), wrong(load, reference))
     if row.lost:
-        print(deployment.complaints())
+        print(deployment.events())
     assert row.requests > 20 * row.rounds
     assert row.accepted > 0
     assert (row.lost, row.wrong, row.server_errors) == (0, 0, 0)

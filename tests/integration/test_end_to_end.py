@@ -199,7 +199,7 @@ def test_several_models_and_a_bad_item_in_one_request(stack: Stack) -> None:
 
 
 def test_concurrent_requests_are_executed_in_batches(stack: Stack, client: Client) -> None:
-    retina = f"http://127.0.0.1:{stack.retina_http_port()}/v2/models/inception_v3_encoder/stats"
+    retina = f"http://127.0.0.1:{stack.retina_port('http')}/v2/models/inception_v3_encoder/stats"
 
     def counts() -> tuple[int, int]:
         versions = httpx.get(retina).json()["model_stats"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -133,17 +135,15 @@ class Deployment:
             return all(httpx.get(url, timeout=2).status_code == 200 for url in probes)
         return False
 
-    def complaints(self, most: int = 5) -> str:
-        """The last warnings and errors of each consumer and gateway."""
-        found = []
+    def events(self) -> str:
+        """How often each consumer and gateway has logged what, for what reason."""
+        counts: Counter[str] = Counter()
         for name in self.parts:
-            if (log := self._logs / f"{name}.log").is_file():
-                lines = log.read_text("utf-8", "replace").splitlines()
-                worse = [
-                    line for line in lines if '"level": "warning"' in line or '"error"' in line
-                ]
-                found += [f"{name}: {line}" for line in worse[-most:]]
-        return "\n".join(found)
+            for line in (self._logs / f"{name}.log").read_text("utf-8", "replace").splitlines():
+                with suppress(ValueError):  # Triton's lines are not JSON, nor are tracebacks
+                    entry = json.loads(line)
+                    counts[f"{name}: {entry['event']} {entry.get('reason', '')}"] += 1
+        return "\n".join(f"{count:6} {what}" for what, count in sorted(counts.items()))
 
     def kill(self, part: str) -> None:
         """SIGKILL a part, all of its processes at once."""

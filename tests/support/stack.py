@@ -182,9 +182,10 @@ class Stack:
             with suppress(psutil.NoSuchProcess):
                 one.kill()
 
-    def retina_http_port(self) -> int:
+    def retina_port(self, protocol: str) -> int:
+        """Where Triton listens: `http` or `grpc`."""
         (server,) = self.children("tritonserver")
-        flag = next(part for part in server.cmdline() if part.startswith("--http-port="))
+        flag = next(part for part in server.cmdline() if part.startswith(f"--{protocol}-port="))
         return int(flag.partition("=")[2])
 
     def _read(self) -> None:
