@@ -340,7 +340,9 @@ class RetinaSettings(_Section):
         description="Python environment with Triton in it, for `embark up`.",
     )
     timeout_seconds: float = Field(
-        30, gt=0, description="Longest that one inference request may take, queueing included."
+        30,
+        gt=0,
+        description="Longest that one inference request may take; four fifths of it in a queue.",
     )
     follow_seconds: float = Field(
         1,
