@@ -6,7 +6,8 @@ out as they are is measured in docs/operations.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final
 
 from cassandra import AlreadyExists
@@ -15,6 +16,7 @@ from cassandra.cluster import Cluster, Session
 from embark.errors import ArchiveUnavailable
 from embark.models import ModelFacts
 from embark.settings import CassandraSettings
+from embark.store.cassandra.agreement import Agreement
 from embark.store.cassandra.driver import DRIVER_ERRORS, describe, new_cluster
 from embark.store.cassandra.neighbours import INDEX, TABLE, table_name
 
@@ -69,15 +71,17 @@ MIGRATIONS: Final[tuple[tuple[str, str], ...]] = (
 Never change one that was released; add another.
 """
 
-_AGREE_SECONDS = 60
-_CHANGE_SECONDS = 2 * _AGREE_SECONDS
+_Change = Callable[[str], None]
+"""Runs a statement that changes the schema."""
+
+_CHANGE_SECONDS = 60
 
 
 def apply(settings: CassandraSettings, neighbours: Iterable[ModelFacts] = ()) -> Iterator[str]:
     """Bring the schema up to date; yields what was changed, a line each.
 
-    A change has ended when all nodes that are up have it, for which it waits a minute at most:
-    nodes that were just started may need long.
+    A change has ended when all nodes have it, for which it waits a minute at most: nodes that were
+    just started may need long. Nodes that do not answer are told of, and have it when they do.
 
     Args:
         settings: the cluster.
@@ -89,7 +93,7 @@ def apply(settings: CassandraSettings, neighbours: Iterable[ModelFacts] = ()) ->
     cluster = None
     try:
         cluster = new_cluster(settings)
-        cluster.max_schema_agreement_wait = _AGREE_SECONDS
+        cluster.max_schema_agreement_wait = 0  # see `agreement`
         yield from _apply(cluster, settings, neighbours)
     except AlreadyExists:
         raise ArchiveUnavailable(
@@ -108,24 +112,31 @@ def _apply(
     cluster: Cluster, settings: CassandraSettings, neighbours: Iterable[ModelFacts]
 ) -> Iterator[str]:
     session = cluster.connect()
-    yield from _keyspace(session, settings)
+    agreement = Agreement(cluster)
+    change = partial(_change, session, agreement)
+    yield from _keyspace(session, settings, change)
     table = f"{settings.keyspace}.migration"
-    _change(
-        session, f"CREATE TABLE IF NOT EXISTS {table} (name text PRIMARY KEY, applied timestamp)"
-    )
+    change(f"CREATE TABLE IF NOT EXISTS {table} (name text PRIMARY KEY, applied timestamp)")
     done = {name for (name,) in session.execute(f"SELECT name FROM {table}")}
     for name, statement in MIGRATIONS:
         if name not in done:
-            _change(session, statement.format(settings.keyspace))
+            change(statement.format(settings.keyspace))
             session.execute(
                 f"INSERT INTO {table} (name, applied) VALUES (%s, toTimestamp(now()))", (name,)
             )
             yield f"cassandra: migration {name} applied"
     for facts in neighbours:
-        yield from _neighbours(session, settings.keyspace, facts)
+        yield from _neighbours(session, settings.keyspace, facts, change)
+    for address in sorted(agreement.silent):
+        yield (
+            f"cassandra: WARNING: {address} does not answer, and has no change until it does: look"
+            " at `nodetool describecluster` then"
+        )
 
 
-def _neighbours(session: Session, keyspace: str, facts: ModelFacts) -> Iterator[str]:
+def _neighbours(
+    session: Session, keyspace: str, facts: ModelFacts, change: _Change
+) -> Iterator[str]:
     table = table_name(facts.name, facts.generation)
     known = session.execute(
         "SELECT index_name FROM system_schema.indexes WHERE keyspace_name = %s AND table_name = %s",
@@ -133,15 +144,15 @@ def _neighbours(session: Session, keyspace: str, facts: ModelFacts) -> Iterator[
     ).one()
     if known is None:
         described = (keyspace, table, facts.dimension, facts.name, facts.generation)
-        _change(session, TABLE.format(*described))
-        _change(session, INDEX.format(*described))
+        change(TABLE.format(*described))
+        change(INDEX.format(*described))
         yield (
             f"cassandra: table of {facts.name}'s neighbours made, generation {facts.generation};"
             " `embark duplicates --rebuild` puts there what the archive holds already"
         )
 
 
-def _keyspace(session: Session, settings: CassandraSettings) -> Iterator[str]:
+def _keyspace(session: Session, settings: CassandraSettings, change: _Change) -> Iterator[str]:
     wanted = {"class": "NetworkTopologyStrategy"}
     for entry in settings.replication:
         name, _, copies = entry.rpartition(":")
@@ -152,9 +163,8 @@ def _keyspace(session: Session, settings: CassandraSettings) -> Iterator[str]:
         (settings.keyspace,),
     ).one()
     if row is None:
-        _change(
-            session,
-            f"CREATE KEYSPACE IF NOT EXISTS {settings.keyspace} WITH replication = {replication}",
+        change(
+            f"CREATE KEYSPACE IF NOT EXISTS {settings.keyspace} WITH replication = {replication}"
         )
         yield f"cassandra: keyspace {settings.keyspace} made, {' '.join(settings.replication)}"
         return
@@ -162,23 +172,18 @@ def _keyspace(session: Session, settings: CassandraSettings) -> Iterator[str]:
         name: value.removeprefix("org.apache.cassandra.locator.") for name, value in row[0].items()
     }
     if present != wanted:
-        _change(session, f"ALTER KEYSPACE {settings.keyspace} WITH replication = {replication}")
+        change(f"ALTER KEYSPACE {settings.keyspace} WITH replication = {replication}")
         yield (
             f"cassandra: keyspace {settings.keyspace} now has {' '.join(settings.replication)};"
             " run `nodetool repair --full` on every node, so that the new copies are filled"
         )
 
 
-def _change(session: Session, statement: str) -> None:
+def _change(session: Session, agreement: Agreement, statement: str) -> None:
     """Run a statement that changes the schema; returns when the nodes agree.
 
     Raises:
         ArchiveUnavailable: they do not.
     """
-    # The driver's timeout runs on while it waits for the nodes to agree.
-    result = session.execute(statement, timeout=_CHANGE_SECONDS)
-    if not result.response_future.is_schema_agreed:
-        raise ArchiveUnavailable(
-            f"not all of Cassandra's nodes may have `{' '.join(statement.split())}`; see `nodetool"
-            " describecluster`, then run `embark schema apply` again"
-        )
+    session.execute(statement, timeout=_CHANGE_SECONDS)
+    agreement.wait()
