@@ -47,15 +47,16 @@ def test_a_request_is_of_one_generation_whatever_is_promoted_meanwhile(
     here.ask("a", "b", model=here.new)
     here.consume()
 
+    seen: list[str] = []
+
     def flip() -> None:
         here.generations.promote(here.new, OLD)
         for generation in (NEW, OLD, NEW, OLD, NEW, OLD):
-            wait_until(lambda: served(here) == generation, 60, "gateways follow")  # noqa: B023
+            wait_until(lambda: seen[-1:] == [generation], 60, "answers follow")  # noqa: B023
             here.generations.rollback("words")
 
     flipper = threading.Thread(target=flip)
     flipper.start()
-    seen: list[str] = []
     while flipper.is_alive():
         items = here.lookup(["a", "b"] * 20, model="words")
         generations = {item["generation"] for item in items}
