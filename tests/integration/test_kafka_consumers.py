@@ -6,10 +6,12 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
 from embark.cluster.local import Addresses
+from embark.errors import QueueUnavailable
 from embark.inputs import Input, InputKind
 from embark.keys import Key, digest
 from embark.queue.base import Lane, Request
@@ -17,7 +19,7 @@ from embark.queue.kafka import KafkaQueue
 from embark.settings import Settings
 from embark.store.cassandra import Claims
 from tests.support.cluster import applied, configuration, connected, unique
-from tests.support.stack import succeeds, wait_until
+from tests.support.stack import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -106,11 +108,13 @@ def test_nothing_is_lost_while_consumers_come_and_go(settings: Settings, claims:
             start()
         expected = {str(number).encode() for number in range(REQUESTS)}
         wait_until(lambda: finished == expected, 90, "all are finished")
-        wait_until(
-            lambda: succeeds(watcher.status) and watcher.status()[Lane.BULK].depth == 0,
-            60,
-            "all is committed",
-        )
+
+        def is_committed() -> bool:
+            with suppress(QueueUnavailable):
+                return watcher.status()[Lane.BULK].depth == 0
+            return False
+
+        wait_until(is_committed, 60, "all is committed")
     finally:
         for one in running:
             stop(one)
